@@ -1,0 +1,26 @@
+"""When something is measured, stopped, drawn or saved during a run."""
+
+from grok_lightning.callbacks.cadence import Cadence, next_boundary
+from grok_lightning.callbacks.checkpoint import RunCheckpoint, StageInterrupted, newest_checkpoint
+from grok_lightning.callbacks.evaluation import Evaluation
+from grok_lightning.callbacks.milestones import Milestones
+from grok_lightning.callbacks.pictures import AnswerGrid, PictureData, Pictures
+from grok_lightning.callbacks.progress import StageProgress
+from grok_lightning.callbacks.record import RunRecord
+from grok_lightning.callbacks.snapshots import Snapshots
+
+__all__ = [
+    "AnswerGrid",
+    "Cadence",
+    "Evaluation",
+    "Milestones",
+    "PictureData",
+    "Pictures",
+    "RunCheckpoint",
+    "RunRecord",
+    "Snapshots",
+    "StageInterrupted",
+    "StageProgress",
+    "newest_checkpoint",
+    "next_boundary",
+]

@@ -1,0 +1,124 @@
+"""The checkpoint a run resumes from."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+CHECKPOINTS = "checkpoints"
+"""Folder of checkpoints in a run folder."""
+
+
+class StageInterrupted(Exception):
+    """Raised when a run was asked to stop and has saved itself."""
+
+
+class RunCheckpoint(Checkpoint):
+    """Saves the whole state of a run after an evaluation, and keeps the newest file only.
+
+    A checkpoint is written after the evaluation at its step is logged, so a resumed run repeats and loses nothing. The
+    states of the random number generators are part of it. It is written before the older one is deleted.
+
+    Args:
+        folder: Run folder; checkpoints go to `checkpoints/` below it.
+        every_n_steps: Smallest number of steps between checkpoints; the last step always gets one.
+        flush: Called before each checkpoint, so that what was logged up to it is on disk.
+        interrupted: Asked after each chunk of batches; when true the run saves itself and stops.
+
+    Raises:
+        StageInterrupted: After saving, if `interrupted` says so.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        every_n_steps: int = 500,
+        flush: Callable[[], None] = lambda: None,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.folder, self.every_n_steps = folder / CHECKPOINTS, every_n_steps
+        self.flush, self.interrupted = flush, interrupted
+        self.saved_at = 0
+        self.generators: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore the random number generators of a resumed run."""
+        self.saved_at = trainer.global_step
+        if self.generators is not None:
+            restore_generators(self.generators)
+            self.generators = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save a run that is not evaluated after this chunk, where it is due."""
+        if not self._evaluates_next(trainer):
+            self._save_if_due(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after an evaluation, where it is due."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.global_step:
+            self._save_if_due(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of the random number generators."""
+        return {"generators": collect_generators()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the states until training starts: building the rest may draw from the generators."""
+        self.generators = state_dict["generators"]
+
+    def _evaluates_next(self, trainer: Trainer) -> bool:
+        every = trainer.val_check_batch
+        return trainer.enable_validation and bool(every) and (trainer.fit_loop.batch_idx + 1) % float(every or 1) == 0
+
+    def _save_if_due(self, trainer: Trainer) -> None:
+        step = trainer.global_step
+        interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted(), all=False)
+        last = step == trainer.max_steps or trainer.should_stop
+        if last or interrupted or step - self.saved_at >= self.every_n_steps:
+            self._save(trainer)
+        if interrupted and not last:
+            raise StageInterrupted(f"interrupted at step {step}")
+
+    def _save(self, trainer: Trainer) -> None:
+        self.saved_at = trainer.global_step
+        self.flush()
+        path = self.folder / f"step_{trainer.global_step:08d}.ckpt"
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            for older in self.folder.glob("step_*.ckpt"):
+                if older != path:
+                    older.unlink()
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint of the latest step in a run folder, if there is one."""
+    return max((folder / CHECKPOINTS).glob("step_*.ckpt"), default=None)
+
+
+def collect_generators() -> dict[str, Any]:
+    """Return the states of Python's, NumPy's and torch's generators as plain data and tensors."""
+    _, keys, position, has_gauss, gauss = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(gauss)),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_generators(states: dict[str, Any]) -> None:
+    """Set the generators to states from `collect_generators`."""
+    version, internal, gauss = states["python"]
+    random.setstate((version, tuple(internal), gauss))
+    keys, position, has_gauss, cached = states["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(states["torch"].cpu())
+    if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])

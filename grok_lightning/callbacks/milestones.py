@@ -1,0 +1,71 @@
+"""When a network memorised, when it grokked, and for how long that held."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class Milestones(Callback):
+    """Finds the steps at which a run memorised and grokked, and stops it once grokking is sustained.
+
+    Results, each the step of an evaluation or null if it never came:
+
+    - `memorised_at`: first evaluation at which train/accuracy is at or above the threshold;
+    - `grokked_at`: first evaluation at which val/accuracy is;
+    - `sustained_at`: first of the first `patience` evaluations in a row at which val/accuracy is. A first crossing
+      alone can be a spike, and the two rank methods differently.
+
+    Args:
+        threshold: Accuracy that counts as learned.
+        patience: Evaluations in a row that count as sustained.
+        stop: Whether to end the run when grokking is sustained.
+
+    Raises:
+        ValueError: If the threshold is not an accuracy or the patience not positive.
+    """
+
+    def __init__(self, threshold: float = 0.99, patience: int = 5, stop: bool = True) -> None:
+        if not 0 < threshold <= 1:
+            raise ValueError(f"threshold is {threshold}; expected an accuracy above 0 and at most 1")
+        if patience < 1:
+            raise ValueError(f"patience is {patience}; expected a positive number of evaluations")
+        self.threshold, self.patience, self.stop = threshold, patience, stop
+        self.steps: dict[str, int | None] = {"memorised_at": None, "grokked_at": None, "sustained_at": None}
+        self.held: list[int] = []
+
+    def observe(self, step: int, train_accuracy: float, val_accuracy: float) -> None:
+        """Take note of one evaluation."""
+        if train_accuracy >= self.threshold and self.steps["memorised_at"] is None:
+            self.steps["memorised_at"] = step
+        self.held = [*self.held, step] if val_accuracy >= self.threshold else []
+        if self.held and self.steps["grokked_at"] is None:
+            self.steps["grokked_at"] = step
+        if len(self.held) >= self.patience and self.steps["sustained_at"] is None:
+            self.steps["sustained_at"] = self.held[-self.patience]
+
+    def results(self) -> dict[str, int | None]:
+        """Return the steps for the manifest."""
+        return dict(self.steps)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Do not train on a run that was resumed after it had ended."""
+        self._stop_if_sustained(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Observe an evaluation, and stop if grokking is sustained."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        metrics = trainer.callback_metrics
+        train = metrics.get("train/accuracy")
+        self.observe(trainer.global_step, -1.0 if train is None else float(train), float(metrics["val/accuracy"]))
+        self._stop_if_sustained(trainer)
+
+    def state_dict(self) -> dict[str, object]:
+        """Return what was found so far."""
+        return {"steps": dict(self.steps), "held": list(self.held)}
+
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+        """Continue from what was found so far."""
+        self.steps, self.held = dict(state_dict["steps"]), list(state_dict["held"])  # type: ignore[call-overload]
+
+    def _stop_if_sustained(self, trainer: Trainer) -> None:
+        if self.stop and self.steps["sustained_at"] is not None:
+            trainer.should_stop = True

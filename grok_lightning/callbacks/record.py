@@ -1,0 +1,90 @@
+"""What a run measured and how long it took."""
+
+import math
+import time
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class RunRecord(Callback):
+    """Keeps the last value of every logged metric and splits time into training and evaluation.
+
+    Both survive an interruption: they are part of the checkpoint.
+
+    Results: every logged metric under its name with `_` for `/` (`val_accuracy`), and `steps`, the optimiser steps
+    taken.
+
+    Raises:
+        FloatingPointError: When a logged loss is not finite, so that no run goes on from NaN.
+    """
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+        self.steps = 0
+        self.before = {"training": 0.0, "evaluation": 0.0}
+        self.started: float | None = None
+        self.evaluation_started = 0.0
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of training and evaluation so far, over all sessions of the run."""
+        running = 0.0 if self.started is None else time.perf_counter() - self.started
+        return {**self.before, "training": self.before["training"] + running}
+
+    def results(self) -> dict[str, float | int]:
+        """Return the last metrics and the number of steps."""
+        return {**{name.replace("/", "_"): value for name, value in self.metrics.items()}, "steps": self.steps}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._note_step(trainer)
+        self._stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Stop the clock."""
+        self._stop()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the evaluation's time from the training's."""
+        self.evaluation_started = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the metrics of an evaluation."""
+        took = time.perf_counter() - self.evaluation_started
+        self.before["evaluation"] += took
+        if self.started is not None:
+            self.started += took
+        self._note(trainer)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the metrics of the test part."""
+        self._note(trainer)
+
+    def state_dict(self) -> dict[str, object]:
+        """Return metrics and seconds so far."""
+        return {"metrics": dict(self.metrics), "seconds": self.seconds, "steps": self.steps}
+
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+        """Continue with metrics and seconds from before."""
+        self.metrics = dict(state_dict["metrics"])  # type: ignore[call-overload]
+        self.before = dict(state_dict["seconds"])  # type: ignore[call-overload]
+        self.steps = int(state_dict["steps"])  # type: ignore[call-overload]
+
+    def _note(self, trainer: Trainer) -> None:
+        if trainer.sanity_checking:
+            return
+        self._note_step(trainer)
+        self.metrics.update({name: float(value) for name, value in trainer.callback_metrics.items()})
+        for name, value in self.metrics.items():
+            if name.endswith("loss") and not math.isfinite(value):
+                raise FloatingPointError(f"{name} is {value} at step {self.steps}: try a lower learning rate")
+
+    def _note_step(self, trainer: Trainer) -> None:
+        self.steps = max(self.steps, trainer.global_step)
+
+    def _stop(self) -> None:
+        self.before, self.started = self.seconds, None

@@ -1,0 +1,1 @@
+"""A recipe becomes runs: read, checked, planned, trained one after another, reported. Knows nothing of arithmetic."""

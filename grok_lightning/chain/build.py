@@ -1,0 +1,110 @@
+"""One run's config becomes data module, module and Trainer, by LightningCLI."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
+from torch import nn
+
+from grok_lightning.chain.merge import Config
+
+DEFAULT_MAX_STEPS = 100_000
+"""The papers' longest runs; a run that says nothing stops there."""
+
+
+def quiet() -> None:
+    """Keep away what a user can do nothing about: hints, device notices, deprecations between libraries."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="jsonargparse")
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"lightning\..*")
+    warnings.filterwarnings("ignore", message=".*JSONARGPARSE.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*litlogger.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*sys.argv.*", module=r"lightning\..*")
+
+
+class RunCLI(LightningCLI):
+    """LightningCLI for one run whose folder, callbacks and loggers the chain decides.
+
+    Args:
+        config: Config of the run: the keys of a LightningCLI config.
+        folder: Run folder, the Trainer's root.
+        callbacks: Callbacks beside the config's own.
+        loggers: Loggers beside the config's own.
+
+    Raises:
+        ValueError: Whatever a constructor finds wrong with its arguments.
+    """
+
+    def __init__(
+        self, config: Config, folder: Path, callbacks: Sequence[Callback] = (), loggers: Sequence[Logger] = ()
+    ) -> None:
+        self.folder, self.chain_callbacks, self.chain_loggers = folder, callbacks, loggers
+        super().__init__(
+            args=config,
+            run=False,
+            save_config_callback=None,
+            seed_everything_default=0,
+            trainer_defaults={"max_steps": DEFAULT_MAX_STEPS, "num_sanity_val_steps": 0},
+            parser_kwargs={"exit_on_error": False},
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the config object; the command line is the chain's business."""
+        self.config = parser.parse_object(args)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the Trainer inside the run folder, with the chain's callbacks and loggers first."""
+        trainer: dict[str, Any] = dict(self._get(self.config_init, "trainer", default={}))
+        loggers = trainer["logger"] if isinstance(trainer["logger"], list) else [trainer["logger"]]
+        own = [logger for logger in loggers if isinstance(logger, Logger)]
+        trainer["logger"] = [*self.chain_loggers, *own] or False
+        given = trainer["callbacks"] or []
+        trainer["callbacks"] = [*self.chain_callbacks, *(given if isinstance(given, list) else [given])]
+        trainer["default_root_dir"] = str(self.folder)
+        trainer["enable_model_summary"] = bool(trainer["enable_model_summary"])
+        trainer["enable_progress_bar"] = trainer["enable_progress_bar"] is not False and bool(self.chain_callbacks)
+        return Trainer(**trainer)
+
+    def typed_config(self) -> Config:
+        """Return the whole parsed config, defaults included, as plain data."""
+        text = self.parser.dump(self.config, skip_none=False, format="yaml")
+        plain: Config = yaml.safe_load(text)
+        return plain
+
+
+def network_of(module: LightningModule) -> nn.Module:
+    """Return what weights belong to: the module's `network` where it has one, else the module."""
+    network = getattr(module, "network", None)
+    return network if isinstance(network, nn.Module) else module
+
+
+def connect(module: LightningModule, datamodule: LightningDataModule | None, on_meta: bool = False) -> None:
+    """Set up the data and let the module build its network from them.
+
+    Args:
+        module: Any LightningModule; one without a `connect` method has its weights already.
+        datamodule: Its data, if any.
+        on_meta: Whether to build without storage, to check shapes only.
+    """
+    if datamodule is not None and hasattr(module, "connect"):
+        datamodule.setup("fit")
+        build: Any = module.connect
+        with torch.device("meta" if on_meta else "cpu"):
+            build(datamodule)
+
+
+def data_sizes(datamodule: LightningDataModule | None) -> dict[str, int]:
+    """Return the sizes of the parts of the data, where it tells them."""
+    sizes = getattr(datamodule, "sizes", None)
+    return dict(sizes()) if callable(sizes) else {}

@@ -1,0 +1,79 @@
+"""Finished runs again: evaluated, asked for their answers, or opened in a notebook."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from lightning.pytorch import Trainer
+
+from grok_lightning.chain.build import RunCLI, connect, network_of
+from grok_lightning.chain.faults import ChainError
+from grok_lightning.chain.manifest import read_manifest
+from grok_lightning.chain.run import CONFIG_FILE
+from grok_lightning.chain.weights import read_weights
+from grok_lightning.networks import load_tensors
+
+EvaluateCommand = Literal["validate", "test", "predict"]
+ANSWERS_FILE = "answers.csv"
+
+
+def open_run(folder: Path) -> RunCLI:
+    """Build a finished run's data and module again, with the weights it ended with.
+
+    Raises:
+        ChainError: If the folder is no finished run.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise ChainError(f"{folder}: no run; expected a folder such as logs/<recipe>/run_000/<stage>/seed_0")
+    if manifest.status != "finished":
+        raise ChainError(f"{folder}: this run is {manifest.status}; finish it with `lightning fit` first")
+    config: dict[str, Any] = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    config["trainer"] = {**config["trainer"], "logger": False, "callbacks": None}
+    cli = RunCLI(config, folder)
+    connect(cli.model, cli.datamodule)
+    weights = read_weights(folder)
+    load_tensors(network_of(cli.model), weights.tensors, strict=True)
+    return cli
+
+
+def evaluate_run(folder: Path, command: EvaluateCommand) -> dict[str, float | str]:
+    """Return what a finished run measures on its validation or test part, or where its answers were written."""
+    cli = open_run(folder)
+    trainer: Trainer = cli.trainer
+    if command == "predict":
+        predictions = trainer.predict(cli.model, datamodule=cli.datamodule) or []
+        return {"answers": str(write_answers(predictions, folder / ANSWERS_FILE))}
+    function = trainer.validate if command == "validate" else trainer.test
+    measured = function(cli.model, datamodule=cli.datamodule, verbose=False)
+    return {name: value for part in measured for name, value in part.items()}
+
+
+def write_answers(predictions: Iterable[Any], path: Path) -> Path:
+    """Write predictions as a table, one row for each equation.
+
+    A batch is a mapping of columns, or a tensor, whose columns are then numbered.
+
+    Raises:
+        ChainError: If a batch is neither.
+    """
+    batches = [batch for part in predictions for batch in (part if isinstance(part, list) else [part])]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        for number, batch in enumerate(batches):
+            columns = _columns(batch)
+            if number == 0:
+                writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+def _columns(batch: Any) -> Mapping[str, list[Any]]:
+    if isinstance(batch, Mapping):
+        return {name: column.tolist() if hasattr(column, "tolist") else column for name, column in batch.items()}
+    if hasattr(batch, "flatten") and hasattr(batch, "tolist"):
+        table = batch.flatten(1) if batch.dim() > 1 else batch[:, None]
+        return {str(index): column.tolist() for index, column in enumerate(table.unbind(1))}
+    raise ChainError(f"predict_step returned a {type(batch).__name__}; expected a mapping of columns or a tensor")

@@ -1,0 +1,93 @@
+"""Where runs lie: `logs/<recipe>/run_000/<stage>/seed_<s>`."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from grok_lightning.chain.faults import unwritable
+from grok_lightning.chain.manifest import all_manifests, read_manifest, write_atomically
+from grok_lightning.chain.plan import Run
+from grok_lightning.chain.recipe import Recipe, dump_recipe
+
+RECIPE_FILE = "recipe.yaml"
+LATEST_FILE = "latest"
+
+
+def enter_recipe_folder(root: Path, recipe: Recipe, runs: Sequence[Run], fresh: bool) -> Path:
+    """Return the folder of a resolved recipe: the one it had before, or the next number.
+
+    Args:
+        root: Log folder.
+        recipe: The resolved recipe.
+        runs: All its runs.
+        fresh: Whether to take the next number in any case.
+
+    Raises:
+        ChainError: If the folder cannot be written.
+    """
+    home = root / recipe.name
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        before = sorted(home.glob("run_[0-9]*"), key=_number, reverse=True)
+        same = [] if fresh else [folder for folder in before if _is_same(folder, recipe, runs)]
+        folder = same[0] if same else home / f"run_{max(map(_number, before), default=-1) + 1:03d}"
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / RECIPE_FILE, dump_recipe(recipe))
+        write_atomically(home / LATEST_FILE, f"{folder.name}\n")
+    except OSError as error:
+        raise unwritable(home, error) from None
+    return folder
+
+
+def find_finished(root: Path, fingerprint: str) -> Path | None:
+    """Return the folder of a finished run with this fingerprint, whichever recipe made it."""
+    for folder, manifest in all_manifests(root):
+        if manifest.fingerprint == fingerprint and manifest.status == "finished":
+            return folder
+    return None
+
+
+def find_shorter(root: Path, run: Run) -> Path | None:
+    """Return the longest finished run that this run only continues: the same but for a smaller `max_steps`.
+
+    A run that ended before its last step ended for a reason, and would end there again.
+    """
+    candidates = [
+        (manifest.max_steps, folder)
+        for folder, manifest in all_manifests(root)
+        if manifest.lineage == run.lineage
+        and manifest.status == "finished"
+        and 0 < manifest.max_steps < run.max_steps
+        and manifest.results.get("steps") == manifest.max_steps
+    ]
+    return max(candidates, default=(0, None))[1]
+
+
+def link_run(place: Path, target: Path) -> None:
+    """Let a reused run stand in this recipe's folder too, as a relative link."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(os.path.relpath(target.resolve(), place.parent.resolve()), target_is_directory=True)
+
+
+def _number(folder: Path) -> int:
+    digits = folder.name.removeprefix("run_")
+    return int(digits) if digits.isdigit() else -1
+
+
+def _is_same(folder: Path, recipe: Recipe, runs: Sequence[Run]) -> bool:
+    """Say whether a folder holds this resolved recipe, whatever its number of replicates."""
+    try:
+        written = yaml.safe_load((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        return False
+    if _without_replicates(written) != _without_replicates(yaml.safe_load(dump_recipe(recipe))):
+        return False
+    manifests = [(run, read_manifest(folder / run.folder_name)) for run in runs]
+    return all(manifest is None or manifest.fingerprint == run.fingerprint for run, manifest in manifests)
+
+
+def _without_replicates(recipe: dict[str, dict[str, dict[str, object]]]) -> list[tuple[str, dict[str, object]]]:
+    stages = recipe.get("stages", {})
+    return [(name, {k: v for k, v in body.items() if k != "replicates"}) for name, body in stages.items()]

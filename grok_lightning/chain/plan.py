@@ -1,0 +1,200 @@
+"""A checked recipe becomes runs: each a complete config with a seed and a fingerprint."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grok_lightning.chain.build import RunCLI, connect, data_sizes
+from grok_lightning.chain.faults import ChainError, Fault, RecipeError
+from grok_lightning.chain.manifest import package_versions
+from grok_lightning.chain.merge import Config
+from grok_lightning.chain.recipe import Recipe, Stage, TransferSpec, is_file_source
+from grok_lightning.chain.schema import config_faults
+from grok_lightning.chain.transfer import plan_transfer
+from grok_lightning.chain.weights import Weights, read_weights, weights_of
+
+IGNORED_BY_FINGERPRINT = {
+    "trainer": (
+        "logger",
+        "enable_progress_bar",
+        "enable_model_summary",
+        "log_every_n_steps",
+        "profiler",
+        "accelerator",
+        "devices",
+        "num_nodes",
+        "strategy",
+        "default_root_dir",
+    ),
+}
+"""Keys that change rounding or display only, so that a run is found again whatever they say."""
+
+
+@dataclass(frozen=True)
+class Donor:
+    """Where a transfer takes its weights from: a run of this plan, or a file or folder."""
+
+    spec: TransferSpec
+    run: "Run | None" = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the run, or hash of the file."""
+        if self.run is not None:
+            return self.run.fingerprint
+        return read_weights(Path(self.spec.source)).digest()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One stage with one seed.
+
+    Attributes:
+        stage: The stage.
+        seed: The seed.
+        config: What LightningCLI is given.
+        typed: What it made of it, all defaults included.
+        donors: Where its transfers take their weights from.
+    """
+
+    stage: Stage
+    seed: int
+    config: Config
+    typed: Config
+    donors: tuple[Donor, ...] = ()
+    fingerprint: str = field(init=False)
+    lineage: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        content = self._identity()
+        object.__setattr__(self, "fingerprint", _digest(content))
+        endless = {**content, "config": {**content["config"], "trainer": {**content["config"]["trainer"]}}}
+        endless["config"]["trainer"].pop("max_steps")
+        object.__setattr__(self, "lineage", _digest(endless))
+
+    @property
+    def folder_name(self) -> str:
+        """Folder of the run below the recipe's."""
+        return f"{self.stage.name}/seed_{self.seed}"
+
+    @property
+    def max_steps(self) -> int:
+        """Step at which the run ends at the latest."""
+        return int(self.typed["trainer"]["max_steps"])
+
+    def _identity(self) -> dict[str, Any]:
+        config = {key: value for key, value in self.typed.items() if key not in IGNORED_BY_FINGERPRINT}
+        for key, ignored in IGNORED_BY_FINGERPRINT.items():
+            config[key] = {name: value for name, value in self.typed[key].items() if name not in ignored}
+        transfers = [[d.fingerprint, d.spec.parts, d.spec.tokens, d.spec.freeze] for d in self.donors]
+        return {"config": config, "transfers": transfers, "versions": package_versions()}
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class CheckedStage:
+    """A stage that was parsed and built, without training: typed config, shapes of the weights, sizes of the data."""
+
+    typed: Config
+    weights: Weights
+    sizes: dict[str, int]
+
+
+def check_recipe(recipe: Recipe) -> dict[str, CheckedStage]:
+    """Parse and build every stage and try every transfer, without training.
+
+    Raises:
+        RecipeError: With all faults of all stages.
+    """
+    faults: list[Fault] = []
+    checked: dict[str, CheckedStage] = {}
+    for stage in recipe.stages.values():
+        where = f"stages.{stage.name}."
+        found = config_faults(stage.config, where)
+        if not found:
+            built = _build(stage, where, found)
+            if built is not None:
+                checked[stage.name] = built
+                found += _transfer_faults(stage, built, checked, where)
+        faults += found + _replicate_faults(recipe, stage, where)
+    if faults:
+        raise RecipeError(str(recipe.path), faults)
+    return checked
+
+
+def make_plan(recipe: Recipe, checked: dict[str, CheckedStage]) -> list[Run]:
+    """Return the runs of a recipe, one whole replicate after another, donors before those they serve."""
+    runs: list[Run] = []
+    by_place: dict[tuple[str, int], Run] = {}
+    for replicate in range(max(stage.replicates for stage in recipe.stages.values())):
+        for stage in recipe.stages.values():
+            if replicate < stage.replicates:
+                donors = tuple(_donor(spec, recipe, by_place, replicate) for spec in stage.transfers)
+                seed = int(stage.config["seed_everything"]) + replicate
+                typed = {**checked[stage.name].typed, "seed_everything": seed}
+                run = Run(stage, seed, {**stage.config, "seed_everything": seed}, typed, donors)
+                by_place[stage.name, replicate] = run
+                runs.append(run)
+    return runs
+
+
+def _donor(spec: TransferSpec, recipe: Recipe, runs: dict[tuple[str, int], Run], replicate: int) -> Donor:
+    if is_file_source(spec.source):
+        return Donor(spec)
+    single = recipe.stages[spec.source].replicates == 1
+    return Donor(spec, runs[spec.source, 0 if single else replicate])
+
+
+def _build(stage: Stage, where: str, faults: list[Fault]) -> CheckedStage | None:
+    """Build data, module and Trainer of a stage, the network without storage."""
+    try:
+        cli = RunCLI(stage.config, folder=Path())
+        connect(cli.model, cli.datamodule, on_meta=True)
+        _check_run(cli)
+        return CheckedStage(cli.typed_config(), weights_of(cli.model), data_sizes(cli.datamodule))
+    except Exception as error:  # any constructor, a user's own too, may refuse in its own way
+        faults.append(Fault(where.rstrip("."), _first_lines(error)))
+        return None
+
+
+def _check_run(cli: RunCLI) -> None:
+    """Let the module say what else it cannot work with."""
+    check = getattr(cli.model, "check", None)
+    if callable(check):
+        check(cli.trainer, cli.datamodule)
+
+
+def _transfer_faults(stage: Stage, target: CheckedStage, checked: dict[str, CheckedStage], where: str) -> list[Fault]:
+    faults = []
+    for spec in stage.transfers:
+        try:
+            if is_file_source(spec.source):
+                plan_transfer(read_weights(Path(spec.source)), target.weights, spec)
+            elif spec.source in checked:
+                plan_transfer(checked[spec.source].weights, target.weights, spec)
+        except ChainError as error:
+            faults.append(Fault(f"{where}transfer", str(error)))
+    return faults
+
+
+def _replicate_faults(recipe: Recipe, stage: Stage, where: str) -> list[Fault]:
+    faults = []
+    for spec in stage.transfers:
+        donor = recipe.stages.get(spec.source)
+        if donor is not None and donor.replicates not in (1, stage.replicates) and donor.replicates < stage.replicates:
+            message = (
+                f"{stage.replicates} replicates take weights from the {donor.replicates} of {donor.name!r}; "
+                f"give the donor 1 or at least {stage.replicates}"
+            )
+            faults.append(Fault(f"{where}replicates", message))
+    return faults
+
+
+def _first_lines(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return "\n".join(text.splitlines()[:4])

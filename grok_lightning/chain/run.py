@@ -1,0 +1,165 @@
+"""One run: one stage with one seed, built, given its weights, trained, tested and recorded; or resumed."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from rich.console import Console
+
+from grok_lightning.callbacks import RunCheckpoint, RunRecord, StageProgress, newest_checkpoint
+from grok_lightning.chain.build import RunCLI, connect, data_sizes
+from grok_lightning.chain.manifest import Manifest, write_atomically
+from grok_lightning.chain.plan import Run
+from grok_lightning.chain.processes import Interruption, Processes
+from grok_lightning.chain.transfer import apply_transfer, save_transfers
+from grok_lightning.chain.weights import WEIGHTS_FILE, read_checkpoint, read_weights, save_weights, weights_of
+from grok_lightning.logger import RunLogger
+
+CONFIG_FILE = "config.yaml"
+
+
+@dataclass
+class RunSetting:
+    """What a run needs to know beside its config.
+
+    Attributes:
+        folder: Its folder.
+        donors: For each transfer, the folder or file its weights lie in.
+        title: What the progress display calls it.
+        processes: The processes of the job.
+        interrupted: Asked whether to save and stop.
+        console: Where to print.
+    """
+
+    folder: Path
+    donors: Sequence[Path]
+    title: str
+    processes: Processes
+    interrupted: Interruption
+    console: Console
+
+
+def train_run(run: Run, manifest: Manifest, setting: RunSetting) -> None:
+    """Train a run to its end, from its newest checkpoint where there is one, and fill in its manifest.
+
+    Raises:
+        StageInterrupted: If the run was asked to stop and has saved itself.
+        Exception: Whatever building or training it raises.
+    """
+    started = time.perf_counter()
+    record = RunRecord()
+    try:
+        cli = _build(run, setting, record)
+        module, datamodule = cli.model, cli.datamodule
+        connect(module, datamodule)
+        _describe(manifest, cli)
+        transfers = [
+            apply_transfer(module, read_weights(path), donor.spec)
+            for donor, path in zip(run.donors, setting.donors, strict=True)
+        ]
+        if setting.processes.leads:
+            manifest.write(setting.folder)
+            save_transfers(transfers, setting.folder, setting.console)
+        manifest.parameters = _count_parameters(module)
+        cli.trainer.fit(module, datamodule=datamodule, ckpt_path=_resume_point(setting), weights_only=True)
+        _test(cli.trainer, module, datamodule)
+        manifest.results = _results(cli.trainer)
+        if setting.processes.leads:
+            save_weights(weights_of(module), setting.folder / WEIGHTS_FILE)
+            _log_results(cli.trainer, run, manifest)
+    finally:
+        spent = dict(record.seconds)
+        spent["setup"] = time.perf_counter() - started - spent["training"] - spent["evaluation"]
+        manifest.seconds = {name: round(max(value, 0.0), 3) for name, value in spent.items()}
+        manifest.seconds["total"] = round(sum(manifest.seconds.values()), 3)
+
+
+def _build(run: Run, setting: RunSetting, record: RunRecord) -> RunCLI:
+    logger = RunLogger(setting.folder)
+    callbacks = [
+        record,
+        StageProgress(setting.title, setting.console),
+        RunCheckpoint(setting.folder, flush=logger.save, interrupted=setting.interrupted),
+    ]
+    cli = RunCLI(run.config, setting.folder, callbacks, [logger])
+    if setting.processes.leads:
+        setting.folder.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(cli.typed_config(), sort_keys=False, allow_unicode=True)
+        write_atomically(setting.folder / CONFIG_FILE, text)
+        checkpoint = newest_checkpoint(setting.folder)
+        logger.rewind(read_checkpoint(checkpoint)["global_step"] if checkpoint else -1)
+    return cli
+
+
+def _resume_point(setting: RunSetting) -> str | None:
+    checkpoint = setting.processes.broadcast(newest_checkpoint(setting.folder))
+    return None if checkpoint is None else str(checkpoint)
+
+
+def _test(trainer: Trainer, module: LightningModule, datamodule: LightningDataModule | None) -> None:
+    """Take the verdict on the test part, where there is one."""
+    source: Any = module if datamodule is None else datamodule
+    if is_overridden("test_step", module) and is_overridden("test_dataloader", source):
+        trainer.test(module, datamodule=datamodule, verbose=False)
+
+
+def _results(trainer: Trainer) -> dict[str, Any]:
+    """Gather what the callbacks found."""
+    results: dict[str, Any] = {}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        found = getattr(callback, "results", None)
+        if callable(found):
+            results.update(found())
+    return results
+
+
+def _describe(manifest: Manifest, cli: RunCLI) -> None:
+    device = cli.trainer.strategy.root_device
+    manifest.device = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    manifest.data = {**data_sizes(cli.datamodule)}
+    parts = getattr(cli.datamodule, "parts", None)
+    if isinstance(parts, dict):
+        manifest.data["hash"] = _hash_tensors(parts)
+
+
+def _hash_tensors(parts: dict[str, Sequence[torch.Tensor]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(parts):
+        for tensor in parts[name]:
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _count_parameters(module: LightningModule) -> dict[str, int]:
+    total = sum(tensor.numel() for tensor in weights_of(module).tensors.values())
+    return {"total": total, "trainable": sum(p.numel() for p in module.parameters() if p.requires_grad)}
+
+
+def _log_results(trainer: Trainer, run: Run, manifest: Manifest) -> None:
+    hyperparameters = {
+        "stage": run.stage.name,
+        "seed": run.seed,
+        **_flat({k: run.config[k] for k in ("model", "data")}),
+    }
+    results = {name: value for name, value in manifest.results.items() if isinstance(value, int | float)}
+    for logger in trainer.loggers:
+        if isinstance(logger, RunLogger):
+            logger.log_results(hyperparameters, results)
+            logger.save()
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, str | int | float | bool]:
+    """Return a config as dotted keys, without the words that every class has."""
+    if not isinstance(config, dict):
+        return {prefix.removesuffix(".class_path"): config if isinstance(config, bool | int | float) else str(config)}
+    flat = {}
+    for key, value in config.items():
+        flat.update(_flat(value, prefix if key == "init_args" else f"{prefix}.{key}".strip(".")))
+    return flat

@@ -1,0 +1,8 @@
+"""From mathematics to batches: operations, tokens, splits, and one data module for each family of tasks."""
+
+from grok_lightning.data.batches import BatchStream, Equations
+from grok_lightning.data.binary import BinaryOperationDataModule
+from grok_lightning.data.equations import EquationDataModule
+from grok_lightning.data.vocabulary import Vocabulary
+
+__all__ = ["BatchStream", "BinaryOperationDataModule", "EquationDataModule", "Equations", "Vocabulary"]

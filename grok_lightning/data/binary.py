@@ -1,0 +1,132 @@
+"""Binary operations: a ∘ b = c over the whole table of an operation."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from grok_lightning.data.batches import Equations
+from grok_lightning.data.equations import EquationDataModule
+from grok_lightning.data.split import split_rows
+from grok_lightning.data.vocabulary import Vocabulary
+from grok_lightning.operations import operation_table
+
+PARTS = ("train", "val", "test")
+NOISE_SEED = 2**32
+"""Keeps the draw of wrong answers apart from the split, whose seeds lie below."""
+Layout = Literal["a op b =", "a op b", "a b"]
+
+
+class BinaryOperationDataModule(EquationDataModule):
+    """All equations of one binary operation, split by a seed.
+
+    Every pair (a, b) on which the operation is defined is one row. The vocabulary holds the elements first (residues
+    in order, so that element i is token i), then the operator and "=" where the layout has them.
+
+    Args:
+        operation: Registered name, parametrised name such as `linear(2,3)`, or import path of an operation.
+        modulus: Modulus of residue operations; null for permutations.
+        train_fraction: Share of the rows to train on (float), or their number (int).
+        val_fraction: Share of the held-out rows for validation (float), or their number (int); the rest is the test
+            part.
+        layout: Tokens of an equation. Furuta et al. (2402.16726) leave out "=", Gromov (2301.02679) the operator too.
+        batch_size: Equations of one optimiser step over all devices; null for the whole training set.
+        commutative_augmentation: For each (a, b) of a batch also train on (b, a), with the same answer (Park et al.
+            2405.16658, table 1). The batch doubles. Refused where (b, a) has another answer.
+        unordered_split: Keep (a, b) and (b, a) in the same part, so that no held-out pair is seen turned around.
+        wrong_answers: Label noise: number of training rows whose answer is replaced by a wrong one.
+        split_seed: Seed of split and label noise; null follows the seed of the run.
+
+    Raises:
+        ValueError: If an argument is out of range or the operation cannot be resolved.
+    """
+
+    def __init__(
+        self,
+        operation: str = "add",
+        modulus: int | None = 97,
+        train_fraction: float | int = 0.5,
+        val_fraction: float | int = 0.5,
+        layout: Layout = "a op b =",
+        batch_size: int | None = 512,
+        commutative_augmentation: bool = False,
+        unordered_split: bool = False,
+        wrong_answers: int = 0,
+        split_seed: int | None = None,
+    ) -> None:
+        super().__init__(batch_size)
+        self.table = operation_table(operation, modulus)
+        self.values = torch.tensor(self.table.values)
+        signs = {"op": self.table.symbol, "=": "="}
+        self.layout = layout.split()
+        self.vocabulary = Vocabulary([*self.table.elements, *(signs[word] for word in self.layout if word in signs)])
+        self.length = len(self.layout)
+        self.train_fraction, self.val_fraction = train_fraction, val_fraction
+        self.commutative_augmentation = commutative_augmentation
+        self.unordered_split = unordered_split
+        self.wrong_answers = wrong_answers
+        self.split_seed = self.seed if split_seed is None else split_seed
+        if commutative_augmentation and not torch.equal(self.values, self.values.T):
+            raise ValueError(f"commutative_augmentation is for commutative operations; {operation} is not commutative")
+        self.part_of_row = self._split()
+        trained = int((self.part_of_row == 0).sum())
+        if not 0 <= wrong_answers <= trained:
+            raise ValueError(f"wrong_answers is {wrong_answers}; expected 0 to {trained}, the size of the training set")
+
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """Names of the elements, each of which can be an answer."""
+        return self.table.elements
+
+    @property
+    def pairs(self) -> Tensor:
+        """Operands `(rows, 2)` of every row, in the order of the table."""
+        return (self.values >= 0).nonzero()
+
+    def make_parts(self) -> dict[str, Equations]:
+        """Return the equations of each part."""
+        a, b = self.pairs.unbind(1)
+        words = {"a": a, "b": b, **{word: torch.full_like(a, token) for word, token in self._sign_tokens().items()}}
+        equations = Equations(torch.stack([words[word] for word in self.layout], dim=1), self._answers())
+        return {name: equations.at((self.part_of_row == i).nonzero()[:, 0]) for i, name in enumerate(PARTS)}
+
+    def augment(self, chunk: Equations) -> Equations:
+        """Return the chunk, with each pair turned around too where asked for."""
+        if not self.commutative_augmentation:
+            return chunk
+        order = torch.arange(self.length, device=chunk.tokens.device)
+        first, second = self.layout.index("a"), self.layout.index("b")
+        order[first], order[second] = second, first
+        turned = chunk.tokens[..., order]
+        return Equations(torch.cat([chunk.tokens, turned], dim=1), torch.cat([chunk.answers] * 2, dim=1))
+
+    def operands(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the operands (rows,) of equations `(rows, length)`."""
+        return tokens[:, self.layout.index("a")], tokens[:, self.layout.index("b")]
+
+    def _sign_tokens(self) -> dict[str, int]:
+        signs = [word for word in self.layout if word in ("op", "=")]
+        return {word: len(self.table.elements) + i for i, word in enumerate(signs)}
+
+    def _split(self) -> Tensor:
+        """Return the number of the part (rows,) of every row."""
+        a, b = self.pairs.unbind(1)
+        size = len(self.values)
+        groups = torch.minimum(a, b) * size + torch.maximum(a, b) if self.unordered_split else None
+        split = split_rows(len(a), self.train_fraction, self.split_seed, validation=self.val_fraction, groups=groups)
+        parts = torch.empty(len(a), dtype=torch.long)
+        for number, rows in enumerate(split):
+            parts[rows] = number
+        return parts
+
+    def _answers(self) -> Tensor:
+        """Return the answers (rows,), the wrong ones of the label noise included."""
+        answers = self.values[self.values >= 0]
+        trained = (self.part_of_row == 0).nonzero()[:, 0]
+        generator = torch.Generator().manual_seed(self.split_seed + NOISE_SEED)
+        noisy = trained[torch.randperm(len(trained), generator=generator)[: self.wrong_answers]]
+        size = len(self.values)
+        shift = torch.randint(1, size, (len(noisy),), generator=generator)
+        answers = answers.clone()
+        answers[noisy] = (answers[noisy] + shift) % size
+        return answers

@@ -1,0 +1,103 @@
+"""What every data module of equations does: parts on the device, batches, one large batch for evaluation."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from grok_lightning.data.batches import BatchStream, Equations, EvaluationBatches, step_by_step
+from grok_lightning.data.vocabulary import Vocabulary
+
+
+class EquationDataModule(LightningDataModule):
+    """Equations over a vocabulary, split into training, validation and test parts.
+
+    A family says what its parts are in `make_parts`; vocabulary and sequence length are known after construction, so
+    that networks are built from them. Parts live on the device of the run.
+
+    Args:
+        batch_size: Equations of one optimiser step over all devices; null for the whole training set.
+
+    Attributes:
+        vocabulary: Tokens by name.
+        length: Tokens of an equation.
+        answer_names: Names of the tokens that can be answers.
+        seed: Seed of the run, which splits and batches follow.
+        boundary: Where chunks of batches are cut, see `BatchStream`.
+        parts: Equations of "train", "val" and "test", once set up.
+    """
+
+    vocabulary: Vocabulary
+    length: int
+
+    def __init__(self, batch_size: int | None = 512) -> None:
+        super().__init__()
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected a positive number, or null for the whole set")
+        self.batch_size = batch_size
+        self.seed = torch.initial_seed() % 2**63
+        self.boundary: Callable[[int], int] = step_by_step
+        self.parts: dict[str, Equations] = {}
+
+    @abstractmethod
+    def make_parts(self) -> dict[str, Equations]:
+        """Return the equations of "train", "val" and "test"."""
+
+    def augment(self, chunk: Equations) -> Equations:
+        """Return the chunk `(steps, batch)` a network is trained on; families may add equations here."""
+        return chunk
+
+    def setup(self, stage: str) -> None:
+        """Make the parts, once."""
+        if not self.parts:
+            self.parts = self.make_parts()
+
+    def part(self, name: str) -> Equations:
+        """Return a part on the device of the run."""
+        if self.trainer is not None:
+            self.parts[name] = self.parts[name].to(self.trainer.strategy.root_device)
+        return self.parts[name]
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of equations of each part."""
+        return {name: len(part) for name, part in self.parts.items()}
+
+    def train_dataloader(self) -> BatchStream:
+        """Return the endless stream of training batches."""
+        part = self.part("train")
+        rank, world_size = self._place()
+        return BatchStream(
+            rows=len(part),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            gather=lambda rows: self.augment(part.at(rows)),
+            boundary=lambda step: self.boundary(step),
+            device=part.tokens.device,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def val_dataloader(self) -> EvaluationBatches:
+        """Return the validation part in as few batches as possible."""
+        return self._evaluation_batches("val")
+
+    def test_dataloader(self) -> EvaluationBatches:
+        """Return the test part in as few batches as possible."""
+        return self._evaluation_batches("test")
+
+    def predict_dataloader(self) -> list[EvaluationBatches]:
+        """Return all parts, in the order train, val, test."""
+        return [self._evaluation_batches(name) for name in ("train", "val", "test")]
+
+    def equation_names(self, tokens: Tensor) -> list[str]:
+        """Return equations `(rows, length)` as text."""
+        names = list(self.vocabulary)
+        return [" ".join(names[token] for token in row) for row in tokens.tolist()]
+
+    def _evaluation_batches(self, name: str) -> EvaluationBatches:
+        return EvaluationBatches(self.part(name), *self._place())
+
+    def _place(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)

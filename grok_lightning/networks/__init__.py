@@ -1,0 +1,24 @@
+"""The networks, plain torch, each made of three parts: embedding, decoder, classifier.
+
+A network is built as `Network(vocabulary_size, length, …)` and gives the logits (batch, vocabulary) of tokens (batch,
+length). Beside them are the freezing of parameters in whole or in part, and the tensors of a network by plain name.
+"""
+
+from grok_lightning.networks.network import Network
+from grok_lightning.networks.quadratic import QuadraticMLP
+from grok_lightning.networks.rows import freeze, frozen_rows, joined_rows
+from grok_lightning.networks.tensors import load_tensors, named_tensors, plain_named_parameters, tied_names
+from grok_lightning.networks.transformer import ArithmeticTransformer
+
+__all__ = [
+    "ArithmeticTransformer",
+    "Network",
+    "QuadraticMLP",
+    "freeze",
+    "frozen_rows",
+    "joined_rows",
+    "load_tensors",
+    "named_tensors",
+    "plain_named_parameters",
+    "tied_names",
+]

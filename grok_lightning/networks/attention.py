@@ -1,0 +1,70 @@
+"""Self-attention as a branch of the residual stream."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from grok_lightning.networks.arguments import require_positive
+from grok_lightning.networks.branch import Branch, Norm
+
+
+class Attention(Branch):
+    """Multi-head self-attention (Vaswani et al., arXiv 1706.03762, section 3.2), all heads in one tensor.
+
+    The keys have no bias: it would add the same number to all scores of a query, and the softmax would cancel it.
+
+    Args:
+        width: Width of the stream.
+        heads: How many heads there are.
+        head_width: Width of the queries, keys and values of one head.
+        causal: Whether a position sees itself and earlier positions only.
+        norm: Where the LayerNorm is.
+        bias: Whether queries, values and output have biases.
+        dropout: Probability of dropping a unit of the outcome.
+
+    Raises:
+        ValueError: If a size is below one, `norm` has none of its values, or `dropout` is outside [0, 1).
+    """
+
+    def __init__(
+        self, width: int, *, heads: int, head_width: int, causal: bool, norm: Norm, bias: bool, dropout: float
+    ) -> None:
+        super().__init__(width, norm=norm, dropout=dropout)
+        require_positive(heads=heads, head_width=head_width)
+        self.heads = heads
+        self.head_width = head_width
+        self.causal = causal
+        self.query = nn.Linear(width, heads * head_width, bias=bias)
+        self.key = nn.Linear(width, heads * head_width, bias=False)
+        self.value = nn.Linear(width, heads * head_width, bias=bias)
+        self.output = nn.Linear(heads * head_width, width, bias=bias)
+
+    def forward(self, stream: Tensor, *, last: bool = False) -> Tensor:
+        """The stream (batch, length, width) after this branch; if `last`, at the last position only, (batch, width)."""
+        states = self.read(stream)
+        if last:
+            return self.add(stream[:, -1], self.output(self._mix_into_last(states)))
+        return self.add(stream, self.output(self._mix(states)))
+
+    def _mix(self, states: Tensor) -> Tensor:
+        """Values (batch, length, heads · head_width), mixed for every position."""
+        query, key, value = (
+            projection(states).view(*states.shape[:2], self.heads, self.head_width).transpose(1, 2)
+            for projection in (self.query, self.key, self.value)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        return mixed.transpose(1, 2).flatten(-2)
+
+    def _mix_into_last(self, states: Tensor) -> Tensor:
+        """Values (batch, heads · head_width), mixed for the last position, which sees all others.
+
+        There is one query for each head, so keys and values are not formed at every position: q · K x = (Kᵀ q) · x
+        moves the key map to the query, and Σ w V x = V (Σ w x) puts the value map behind the mixing. These maps cost
+        `length` times less, and the function is the same up to rounding.
+        """
+        query = self.query(states[:, -1]).view(-1, self.heads, self.head_width).transpose(0, 1)
+        key, value = (linear.weight.view(self.heads, self.head_width, -1) for linear in (self.key, self.value))
+        question = (query * self.head_width**-0.5 @ key).transpose(0, 1)  # (batch, heads, width)
+        weights = (question @ states.transpose(1, 2)).softmax(-1)  # (batch, heads, length)
+        mixed = (weights @ states).transpose(0, 1)  # (heads, batch, width)
+        values: Tensor = (mixed @ value.transpose(1, 2)).transpose(0, 1).flatten(-2)
+        return values if self.value.bias is None else values + self.value.bias

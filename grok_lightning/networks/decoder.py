@@ -1,0 +1,80 @@
+"""Σ of the transformer: it brings the vectors of a sequence together."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from grok_lightning.networks.arguments import require_choice, require_positive, require_probability
+from grok_lightning.networks.attention import Attention
+from grok_lightning.networks.mlp import MLP
+
+Positions = Literal["learned", "none"]
+
+
+class Block(nn.Module):
+    """Attention, then an MLP.
+
+    Args:
+        attention: Mixes the positions.
+        mlp: Acts on each position.
+    """
+
+    def __init__(self, attention: Attention, mlp: MLP) -> None:
+        super().__init__()
+        self.attention = attention
+        self.mlp = mlp
+
+    def forward(self, stream: Tensor, *, last: bool = False) -> Tensor:
+        """The stream (batch, length, width) after this block; if `last`, at the last position only, (batch, width)."""
+        states: Tensor = self.mlp(self.attention(stream, last=last))
+        return states
+
+
+class Decoder(nn.Module):
+    """Positions, blocks and a final norm, read at the last position of the sequence.
+
+    The last block computes nothing but that position.
+
+    Args:
+        blocks: At least one block.
+        length: How many positions there are.
+        width: Width of the stream.
+        positions: Whether a learned vector for each position is added to the vectors of the tokens.
+        final_norm: Whether the outcome passes through a LayerNorm.
+        dropout: Probability of dropping a unit of the stream before the first block.
+
+    Raises:
+        ValueError: If there is no block, a size is below one, `positions` has none of its values, or `dropout` is
+            outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        blocks: Iterable[Block],
+        *,
+        length: int,
+        width: int,
+        positions: Positions,
+        final_norm: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        require_positive(length=length, width=width)
+        require_choice("positions", positions, Positions)
+        require_probability("dropout", dropout)
+        self.positions = nn.Embedding(length, width) if positions == "learned" else None
+        self.blocks = nn.ModuleList(blocks)
+        require_positive(blocks=len(self.blocks))
+        self.norm = nn.LayerNorm(width) if final_norm else nn.Identity()
+        self.dropout = dropout
+
+    def forward(self, embedded: Tensor) -> Tensor:
+        """One vector (batch, width) for each sequence of vectors (batch, length, width)."""
+        stream = embedded if self.positions is None else embedded + self.positions.weight
+        stream = F.dropout(stream, self.dropout, self.training)
+        for block in self.blocks[:-1]:
+            stream = block(stream)
+        states: Tensor = self.norm(self.blocks[-1](stream, last=True))
+        return states

@@ -1,0 +1,66 @@
+"""The form that every network has: embedding, decoder, classifier."""
+
+from torch import Tensor, nn
+
+from grok_lightning.networks.arguments import require_positive
+from grok_lightning.networks.classifier import LinearClassifier
+from grok_lightning.networks.embedding import Embedding
+
+
+class Network(nn.Module):
+    """A network Ψ(Σ(Φ(a), Φ(b), …)) over a sequence of tokens: the Kolmogorov–Arnold view of an operation.
+
+    `embedding` Φ depends on the token alone, `decoder` Σ brings the tokens of a sequence together, `classifier` Ψ reads
+    the answer. These three children are the words of transfer, of freezing and of analysis (Park, Kim and Kim, "The
+    acceleration of grokking by Kolmogorov–Arnold transfer", arXiv 2405.16658).
+
+    Args:
+        vocabulary_size: How many tokens there are.
+        length: How many tokens a sequence has.
+        embedding: Φ, from tokens to vectors.
+        decoder: Σ, from the vectors of a sequence to one vector, (batch, width).
+        classifier: Ψ, from (batch, width) to logits (batch, vocabulary).
+
+    Raises:
+        ValueError: If a size is below one.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        length: int,
+        *,
+        embedding: Embedding,
+        decoder: nn.Module,
+        classifier: LinearClassifier,
+    ) -> None:
+        super().__init__()
+        require_positive(vocabulary_size=vocabulary_size, length=length)
+        self.vocabulary_size = vocabulary_size
+        self.length = length
+        self.embedding = embedding
+        self.decoder = decoder
+        self.classifier = classifier
+
+    @property
+    def token_parameters(self) -> frozenset[str]:
+        """Names of the parameters whose dimension 0 runs over the vocabulary: transfer matches their rows by token."""
+        return frozenset(
+            [f"embedding.{name}" for name in self.embedding.token_parameters]
+            + [f"classifier.{name}" for name in self.classifier.token_parameters]
+        )
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits (batch, vocabulary) of tokens (batch, length).
+
+        Raises:
+            ValueError: If the tokens are not (batch, length).
+        """
+        if tokens.ndim != 2 or tokens.shape[1] != self.length:
+            raise ValueError(f"`tokens` must have shape (batch, {self.length}), got {tuple(tokens.shape)}.")
+        logits: Tensor = self.classifier(self.decoder(self.embedding(tokens)))
+        return logits
+
+    def token_vectors(self) -> Tensor:
+        """Φ of every token (vocabulary, width), in the order of the vocabulary."""
+        return self.embedding.vectors()

@@ -1,0 +1,98 @@
+"""The transformer that most experiments train."""
+
+from functools import partial
+from typing import Literal
+
+from grok_lightning.networks.arguments import require_choice, require_positive
+from grok_lightning.networks.attention import Attention
+from grok_lightning.networks.branch import Norm
+from grok_lightning.networks.classifier import LinearClassifier, MLPClassifier
+from grok_lightning.networks.decoder import Block, Decoder, Positions
+from grok_lightning.networks.embedding import RefinedEmbedding
+from grok_lightning.networks.initialisation import initialise
+from grok_lightning.networks.mlp import MLP, Activation
+from grok_lightning.networks.network import Network
+
+ClassifierKind = Literal["linear", "mlp"]
+
+
+class ArithmeticTransformer(Network):
+    """A small decoder-only transformer that reads its answer at the last position.
+
+    Weights begin as `initialise` says. With `blocks=2, width=256, embedding_mlps=4, classifier="mlp"` it has the parts
+    of the model of Park, Kim and Kim (arXiv 2405.16658); all that the paper is not known to say (width and activation
+    of the MLPs, norm, positions, initialisation) is our choice.
+
+    Args:
+        vocabulary_size: How many tokens there are.
+        length: How many tokens a sequence has.
+        width: Width of the vectors and of the residual stream.
+        heads: Attention heads of a block.
+        blocks: Decoder blocks.
+        head_width: Width of the queries, keys and values of one head; `width / heads` if not given.
+        mlp_width: Hidden units of every MLP; `4 · width` if not given.
+        activation: Non-linearity of every MLP.
+        norm: "pre" (with a final norm), "post" or "none".
+        positions: "learned" vectors, or "none".
+        causal: Whether positions see themselves and earlier ones only. The last position sees all either way.
+        embedding_mlps: Residual MLPs between the token table and the decoder.
+        classifier: "linear", or an "mlp" with one hidden layer.
+        dropout: Probability in the decoder, on its input and on the outcome of each branch.
+        bias: Whether the linear maps of embedding and decoder have biases (the keys never have).
+        classifier_bias: Whether the linear maps of the classifier have biases.
+
+    Raises:
+        ValueError: If a size is below one, `width` does not divide by `heads` and `head_width` is not given, `dropout`
+            is outside [0, 1), or an option has none of its values.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        length: int,
+        *,
+        width: int = 128,
+        heads: int = 4,
+        blocks: int = 1,
+        head_width: int | None = None,
+        mlp_width: int | None = None,
+        activation: Activation = "relu",
+        norm: Norm = "pre",
+        positions: Positions = "learned",
+        causal: bool = True,
+        embedding_mlps: int = 0,
+        classifier: ClassifierKind = "linear",
+        dropout: float = 0.0,
+        bias: bool = True,
+        classifier_bias: bool = True,
+    ) -> None:
+        require_positive(heads=heads, blocks=blocks)
+        require_choice("classifier", classifier, ClassifierKind)
+        if embedding_mlps < 0:
+            raise ValueError(f"`embedding_mlps` must be at least 0, got {embedding_mlps}.")
+        if head_width is None and width % heads:
+            raise ValueError(f"`width` must divide by `heads`, or `head_width` be given; got {width} and {heads}.")
+        head_width = width // heads if head_width is None else head_width
+        mlp_width = 4 * width if mlp_width is None else mlp_width
+
+        attention = partial(Attention, width, heads=heads, head_width=head_width, causal=causal, norm=norm, bias=bias)
+        mlp = partial(MLP, width, mlp_width, activation=activation, norm=norm, bias=bias)
+        super().__init__(
+            vocabulary_size,
+            length,
+            embedding=RefinedEmbedding(vocabulary_size, width, (mlp(dropout=0.0) for _ in range(embedding_mlps))),
+            decoder=Decoder(
+                (Block(attention(dropout=dropout), mlp(dropout=dropout)) for _ in range(blocks)),
+                length=length,
+                width=width,
+                positions=positions,
+                final_norm=norm == "pre",
+                dropout=dropout,
+            ),
+            classifier=LinearClassifier(width, vocabulary_size, bias=classifier_bias)
+            if classifier == "linear"
+            else MLPClassifier(
+                width, vocabulary_size, mlp_width=mlp_width, activation=activation, bias=classifier_bias
+            ),
+        )
+        initialise(self)

@@ -1,0 +1,52 @@
+"""A finished run in a notebook."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning.pytorch import LightningDataModule, LightningModule
+from torch import nn
+
+from grok_lightning import commands as commands  # imports every room, so that configs resolve
+from grok_lightning.chain.build import network_of
+from grok_lightning.chain.evaluate import open_run
+from grok_lightning.chain.manifest import Manifest, read_manifest
+from grok_lightning.logger import Series, read_metrics
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A finished run.
+
+    Attributes:
+        network: The network with the weights it ended with, in evaluation mode.
+        vocabulary: Names of its tokens; empty for a module without one.
+        data: The data module, set up, with the run's own split.
+        task: The LightningModule.
+        manifest: What the run is and what it found.
+        metrics: Everything it logged: steps and values by name.
+    """
+
+    network: nn.Module
+    vocabulary: tuple[str, ...]
+    data: LightningDataModule | None
+    task: LightningModule
+    manifest: Manifest
+    metrics: dict[str, Series]
+
+
+def load(folder: str | Path) -> LoadedRun:
+    """Open a finished run.
+
+    Args:
+        folder: Run folder, such as `logs/transfer_add_to_sub/run_000/scratch/seed_0`.
+
+    Raises:
+        ChainError: If the folder is no finished run.
+    """
+    folder = Path(folder)
+    cli = open_run(folder)
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    task = cli.model.eval()
+    vocabulary = tuple(getattr(task, "vocabulary", ()))
+    return LoadedRun(network_of(task), vocabulary, cli.datamodule, task, manifest, read_metrics(folder))

@@ -1,0 +1,5 @@
+"""What training needs and torch does not have: rules that give each part of a network its own rate, decay or rest."""
+
+from grok_lightning.optim.parameter_groups import ParameterRule, build_optimizer, matches, parameter_groups
+
+__all__ = ["ParameterRule", "build_optimizer", "matches", "parameter_groups"]

@@ -1,0 +1,80 @@
+"""What a table of embedding vectors is made of: its principal components and its Fourier spectrum over the residues.
+
+Networks that grok modular addition place the residues on a few circles, ``x ↦ (cos 2πkx/n, sin 2πkx/n)`` (Nanda et al.
+2023, "Progress measures for grokking via mechanistic interpretability", section 4.1). A circle is a plane among the
+principal components and a peak at frequency ``k`` of the spectrum. The functions here are pure; metrics and figures
+share them.
+"""
+
+import torch
+from torch import Tensor
+
+
+def principal_components(vectors: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Projects vectors on the directions in which they vary most.
+
+    The signs, which the decomposition leaves open, are chosen so that the coordinate of largest magnitude in each
+    component is positive: equal tables give equal coordinates.
+
+    Args:
+        vectors: One vector a row, (rows, width).
+        count: How many components, at most the smaller of rows and width.
+
+    Returns:
+        The coordinates (rows, count), and the share of the total variance that each component explains (count,),
+        in falling order. A table of equal rows has no variance: its coordinates and shares are zero.
+
+    Raises:
+        ValueError: If ``vectors`` is not a table of finite numbers, or has fewer than ``count`` components.
+    """
+    table = _centred(vectors)
+    if not 1 <= count <= min(table.shape):
+        raise ValueError(f"count={count}: a table {tuple(table.shape)} has 1 to {min(table.shape)} components")
+    directions, lengths, _ = torch.linalg.svd(table, full_matrices=False)
+    coordinates = directions[:, :count] * lengths[:count]
+    largest = coordinates.gather(0, coordinates.abs().argmax(0, keepdim=True))
+    signs = torch.where(largest < 0, -1.0, 1.0).to(table.dtype)
+    return coordinates * signs, _shares(lengths.square())[:count]
+
+
+def fourier_power(vectors: Tensor) -> Tensor:
+    """Measures how much of the variation of vectors over the residues 0 … n−1 lies at each frequency.
+
+    With ``F(k) = Σ_x v_x exp(−2πi k x / n)`` the power at frequency ``k`` is ``|F(k)|² + |F(n−k)|²``, summed over the
+    width (``|F(k)|²`` alone where ``k = n/2``): the part of ``n Σ_x |v_x − mean|²`` that waves of that frequency make
+    up. The mean over the residues, frequency 0, says nothing about them and is taken out first.
+
+    Args:
+        vectors: The vector of each residue, in the order of the residues, (n, width).
+
+    Returns:
+        The share of the power at each frequency, (n // 2 + 1,), indexed by the frequency: entry 0 is zero, the others
+        sum to one. All are zero if all vectors are equal.
+
+    Raises:
+        ValueError: If ``vectors`` is not a table of finite numbers.
+    """
+    table = _centred(vectors)
+    power = torch.fft.rfft(table, dim=0).abs().square().sum(1)
+    conjugates = torch.full_like(power, 2)
+    conjugates[0] = 0
+    if len(table) % 2 == 0:
+        conjugates[-1] = 1
+    return _shares(conjugates * power)
+
+
+def _centred(vectors: Tensor) -> Tensor:
+    """The rows less their mean, in single precision at least; rows equal up to rounding become exactly zero."""
+    if vectors.ndim != 2 or not vectors.numel():
+        raise ValueError(f"vectors has shape {tuple(vectors.shape)}: expected (rows, width), neither of them 0")
+    table = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+    if not table.isfinite().all():
+        raise ValueError("vectors holds a value that is not finite")
+    centred = table - table.mean(0)
+    rounding = 4 * torch.finfo(table.dtype).eps * table.abs().amax(0)
+    return torch.where(centred.abs().amax(0) <= rounding, torch.zeros_like(centred), centred)
+
+
+def _shares(amounts: Tensor) -> Tensor:
+    total = amounts.sum()
+    return torch.where(total > 0, amounts / total, torch.zeros_like(amounts))

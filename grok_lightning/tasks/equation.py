@@ -1,0 +1,129 @@
+"""Answering equations: the task of the binary operations, and of whatever else has one answer a row."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Callback
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from grok_lightning.callbacks import Evaluation, Milestones
+from grok_lightning.callbacks.pictures import AnswerGrid, PictureData
+from grok_lightning.data.binary import PARTS, BinaryOperationDataModule
+from grok_lightning.metrics import AnswerMetrics
+from grok_lightning.networks import Network
+from grok_lightning.optim import ParameterRule
+from grok_lightning.tasks.network_task import NetworkTask
+
+Loss = Literal["cross_entropy", "mse"]
+
+
+class EquationTask(NetworkTask):
+    """Predict the answer of an equation, a token of the vocabulary.
+
+    Logs `train/loss`, `train/accuracy`, `val/loss` and `val/accuracy` at evaluations and `test/…` at the end, see
+    `AnswerMetrics`. Unless the Trainer has them, the callbacks `Evaluation` and `Milestones` are added.
+
+    Args:
+        network: Builds the network from vocabulary size and length; in YAML a class_path with the other arguments.
+        optimizer: Builds the optimiser from parameters.
+        lr_scheduler: Builds a scheduler of the learning rate, stepped once for each optimiser step.
+        parameter_groups: Rules for learning rate and weight decay by parameter, the first match wins; 0 freezes.
+        gradient_clip_norm: Largest norm of all gradients together.
+        loss: `cross_entropy`, or `mse` of the logits to the one-hot answer, as Gromov (2301.02679) trains.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[int, int], Network],
+        optimizer: OptimizerCallable = AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        parameter_groups: list[ParameterRule] | None = None,
+        gradient_clip_norm: float | None = None,
+        loss: Loss = "cross_entropy",
+    ) -> None:
+        super().__init__(network, optimizer, lr_scheduler, parameter_groups, gradient_clip_norm)
+        self.loss_name: Loss = loss
+        self.measures = nn.ModuleDict({f"{part}_measures": AnswerMetrics() for part in PARTS})
+
+    def default_callbacks(self) -> list[Callback]:
+        """Return the callbacks of a run that names none."""
+        return [Evaluation(), Milestones()]
+
+    def loss(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """Return the mean loss () of logits `(batch, vocabulary)`."""
+        if self.loss_name == "cross_entropy":
+            return F.cross_entropy(logits, answers)
+        return F.mse_loss(logits, F.one_hot(answers, logits.shape[-1]).to(logits.dtype))
+
+    def observe(self, part: str, loss: Tensor, logits: Tensor, answers: Tensor) -> None:
+        """Accumulate loss and accuracy on the device."""
+        self._measures(part).update(loss, logits, answers)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation part, and the training batches since the last evaluation."""
+        self._log("train", "val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test part."""
+        self._log("test")
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Any]]:
+        """Return the columns of a table of answers."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        predicted = self.network(batch.tokens).argmax(-1)
+        return {
+            "equation": data.equation_names(batch.tokens),
+            "answer": [self.vocabulary[token] for token in batch.answers.tolist()],
+            "prediction": [self.vocabulary[token] for token in predicted.tolist()],
+            "correct": (predicted == batch.answers).int().tolist(),
+            "part": [PARTS[dataloader_idx]] * len(batch),
+        }
+
+    @torch.no_grad()
+    def picture_data(self) -> PictureData:
+        """Return what the callback `Pictures` draws: the embedding, and for binary operations the errors."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        binary = data if isinstance(data, BinaryOperationDataModule) else None
+        is_residues = binary is not None and binary.table.elements == tuple(map(str, range(len(binary.values))))
+        return PictureData(
+            names=self.vocabulary,
+            vectors=self.network.token_vectors(),
+            residues=range(len(binary.values)) if binary is not None and is_residues else None,
+            grid=None if binary is None else self._grid(binary),
+        )
+
+    def _grid(self, data: BinaryOperationDataModule) -> AnswerGrid:
+        """Ask the network for the whole table of an operation."""
+        size = len(data.values)
+        correct = torch.full((size, size), -1, dtype=torch.int8)
+        part = torch.zeros((size, size), dtype=torch.int8)
+        for number, name in enumerate(PARTS):
+            equations = data.part(name)
+            a, b = (operand.cpu() for operand in data.operands(equations.tokens))
+            right = self.network(equations.tokens).argmax(-1) == equations.answers
+            correct[a, b] = right.cpu().to(torch.int8)
+            part[a, b] = number
+        return AnswerGrid(data.table.elements, data.table.symbol, correct, part)
+
+    def _measures(self, part: str) -> AnswerMetrics:
+        measures: Any = self.measures[f"{part}_measures"]
+        return measures  # type: ignore[no-any-return]
+
+    def _log(self, *parts: str) -> None:
+        """Log and reset the measures of parts that have seen a batch, at the optimiser step."""
+        values: dict[str, Tensor] = {}
+        for part in parts:
+            measures = self._measures(part)
+            if measures.update_called:
+                values |= {f"{part}/{name}": value.float() for name, value in measures.compute().items()}
+            measures.reset()
+        if not values or self.trainer.sanity_checking:
+            return
+        self.log_dict(values, logger=False, sync_dist=True)  # for callbacks; Lightning's own steps count chunks
+        numbers = {name: value.item() for name, value in values.items()}
+        for logger in self.loggers:
+            logger.log_metrics(numbers, step=self.global_step)

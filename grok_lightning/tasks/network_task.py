@@ -1,0 +1,183 @@
+"""What every task does: build its network from the data, train it chunk by chunk, keep its checkpoints complete."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from grok_lightning.callbacks import Evaluation, next_boundary
+from grok_lightning.networks import Network, freeze, frozen_rows, plain_named_parameters
+from grok_lightning.optim import ParameterRule, build_optimizer
+
+CHECKPOINT_KEY = "grok_lightning"
+"""Where a checkpoint keeps what the network was built from."""
+
+
+class NetworkTask(LightningModule):
+    """A task that trains one network; families say what a loss is.
+
+    The network is built late, from the data: nothing in a recipe repeats a number that another one decides. A step of
+    training takes a whole chunk of batches and makes one optimiser step for each. A checkpoint is complete: plain data
+    and tensors, loadable weights-only and without the recipe.
+
+    Args:
+        network: Builds the network from vocabulary size and length; in YAML a class_path with the other arguments.
+        optimizer: Builds the optimiser from parameters.
+        lr_scheduler: Builds a scheduler of the learning rate, stepped once for each optimiser step.
+        parameter_groups: Rules for learning rate and weight decay by parameter, the first match wins; 0 freezes.
+        gradient_clip_norm: Largest norm of all gradients together.
+
+    Attributes:
+        network: The network, once connected.
+        vocabulary: Names of the tokens, once connected.
+    """
+
+    network: Network
+
+    def __init__(
+        self,
+        network: Callable[[int, int], Network],
+        optimizer: OptimizerCallable = AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        parameter_groups: list[ParameterRule] | None = None,
+        gradient_clip_norm: float | None = None,
+    ) -> None:
+        super().__init__()
+        if gradient_clip_norm is not None and gradient_clip_norm <= 0:
+            raise ValueError(f"gradient_clip_norm is {gradient_clip_norm}; expected a positive number, or null")
+        self.save_hyperparameters(logger=False)
+        if "_class_path" not in self.hparams:  # built by hand, from objects that no checkpoint can hold as plain data
+            self._hparams = type(self.hparams)()
+        self.automatic_optimization = False
+        self.make_network, self.make_optimizer, self.make_lr_scheduler = network, optimizer, lr_scheduler
+        self.parameter_rules = parameter_groups or []
+        self.gradient_clip_norm = gradient_clip_norm
+        self.seed = torch.initial_seed()
+        self.vocabulary: tuple[str, ...] = ()
+
+    def loss(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """Return the mean loss () of logits `(batch, vocabulary)`."""
+        raise NotImplementedError
+
+    def observe(self, part: str, loss: Tensor, logits: Tensor, answers: Tensor) -> None:
+        """Take note of a batch of a part for the metrics."""
+        raise NotImplementedError
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the network has been built."""
+        return "network" in self._modules
+
+    def connect(self, datamodule: Any) -> None:
+        """Build the network for a data module that is set up; the second time nothing happens."""
+        if not self.is_connected:
+            self._build(tuple(datamodule.vocabulary), datamodule.length)
+
+    def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
+        """Refuse what this task cannot work with, before anything trains.
+
+        Raises:
+            ValueError: If the data has no vocabulary, or the Trainer has options that need automatic optimisation.
+        """
+        if datamodule is None or not hasattr(datamodule, "vocabulary"):
+            raise ValueError(f"{type(self).__name__} needs data with a vocabulary, such as BinaryOperationDataModule")
+        if trainer.gradient_clip_val is not None:
+            raise ValueError("trainer.gradient_clip_val: use model.init_args.gradient_clip_norm with this task")
+        if trainer.accumulate_grad_batches != 1:
+            raise ValueError("trainer.accumulate_grad_batches: this task steps on every batch; use a larger batch_size")
+        # On stand-ins: the network may have no storage yet.
+        named = [(name, nn.Parameter(torch.empty(0))) for name, _ in plain_named_parameters(self.network)]
+        build_optimizer(self.make_optimizer, named, self.parameter_rules)
+        Evaluation.check(trainer)
+
+    def configure_model(self) -> None:
+        """Build the network where nobody has connected the task before."""
+        if not self.is_connected:
+            with torch.device("cpu"):  # the same initial weights whatever the device of the run
+                self.connect(self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build optimiser and scheduler."""
+        named = plain_named_parameters(self.network)
+        optimizer = build_optimizer(self.make_optimizer, named, self.parameter_rules)
+        if self.make_lr_scheduler is None:
+            return optimizer
+        return [optimizer], [self.make_lr_scheduler(optimizer)]
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Return the callbacks this task needs and the Trainer was not given."""
+        given = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
+        return [callback for callback in self.default_callbacks() if type(callback) not in given]
+
+    def default_callbacks(self) -> list[Callback]:
+        """Return the callbacks of a run that names none."""
+        return [Evaluation()]
+
+    def setup(self, stage: str) -> None:
+        """Let chunks of batches end where something is due."""
+        datamodule: Any = getattr(self.trainer, "datamodule", None)
+        if stage == "fit" and hasattr(datamodule, "boundary"):
+            datamodule.boundary = partial(next_boundary, self.trainer)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the logits `(batch, vocabulary)` of equations `(batch, length)`."""
+        return self.network(tokens)  # type: ignore[no-any-return]
+
+    def training_step(self, chunk: Any, batch_idx: int) -> None:
+        """Take one optimiser step for each batch of a chunk."""
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        for tokens, answers in zip(*chunk, strict=True):
+            loss = self.step("train", tokens, answers)
+            optimizer.zero_grad()  # type: ignore[union-attr]
+            self.manual_backward(loss)
+            if self.gradient_clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_norm)
+            optimizer.step()  # type: ignore[union-attr]
+            if scheduler is not None:
+                scheduler.step()  # type: ignore[union-attr]
+
+    def step(self, part: str, tokens: Tensor, answers: Tensor) -> Tensor:
+        """Return the loss of a batch and take note of it: the one step of training, validation and test."""
+        logits = self.network(tokens)
+        loss = self.loss(logits, answers)
+        self.observe(part, loss, logits, answers)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Take note of a batch of the validation part."""
+        self.step("val", batch.tokens, batch.answers)
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Take note of a batch of the test part."""
+        self.step("test", batch.tokens, batch.answers)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the network was built from."""
+        built = {
+            "vocabulary": list(self.vocabulary),
+            "length": self.network.length,
+            "token_parameters": sorted(self.network.token_parameters),
+            "frozen": frozen_rows(self.network),
+        }
+        checkpoint[CHECKPOINT_KEY] = built
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Build the network the checkpoint is of, where it is not built yet."""
+        built = checkpoint[CHECKPOINT_KEY]
+        if not self.is_connected:
+            self._build(tuple(built["vocabulary"]), built["length"])
+        for name, rows in built["frozen"].items():
+            freeze(self.network, name, rows)
+
+    def _build(self, vocabulary: tuple[str, ...], length: int) -> None:
+        """Build the network under its own seeded generator, whatever was drawn before."""
+        self.vocabulary = vocabulary
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.network = self.make_network(len(vocabulary), length)
