@@ -2,11 +2,16 @@
 
 import argparse
 import os
+import re
 import sys
+import time
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, NoReturn
 
-from grok_lightning.chain.faults import ChainError
+from grok_lightning.chain.faults import ChainError, nearest
+from grok_lightning.chain.stages import STAGE_KEYS
 
 RUN_COMMANDS = {
     "fit": "train the runs of a recipe: what is finished is reused, what was interrupted resumes",
@@ -19,6 +24,12 @@ Any key of the recipe can be given as --KEY VALUE for all stages, or as --stages
   --trainer.max_steps 500   --data.modulus 31   --stages.scratch.model.optimizer.lr 3e-3
 (`init_args` may be left out; a trailing + on a list's key appends: --trainer.callbacks+ Pictures).
 --model.help CLASS, --data.help CLASS and --trainer.help show what there is to set."""
+INTERRUPTED = 130
+UNHEARD_SECONDS = 3
+"""How long another rank waits after a fault: torchrun ends all processes with the first, the one that speaks too."""
+
+Override = tuple[str, str]
+"""Dotted key and value, as given on the command line."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -29,93 +40,179 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 1 if a run failed, 2 for a recipe or command with faults, 128 + signal if interrupted.
+
+    Raises:
+        SystemExit: With 0, after the help or the version was asked for.
     """
-    arguments, rest = _parser().parse_known_args(args)
-    _import_from_working_directory()
+    given = list(sys.argv[1:] if args is None else args)
     try:
-        if arguments.command in RUN_COMMANDS:
-            return _run(arguments, rest)
-        if rest:
-            raise ChainError(
-                f"{arguments.command} does not know {' '.join(rest)}; see lightning {arguments.command} -h"
-            )
-        return _around(arguments)
+        words, overrides = split_overrides(given)
+        arguments, unknown = _parser().parse_known_args(words, argparse.Namespace(given=given))
+        if unknown:
+            raise ChainError(_unknown(unknown[0], arguments))
+        if arguments.command is None:
+            arguments.parser.print_help()
+            return 2
+        _import_from_working_directory()
+        return _run(arguments, overrides) if arguments.command in RUN_COMMANDS else _around(arguments, overrides)
     except ChainError as error:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if _speaks():
             print(error, file=sys.stderr)
+        else:
+            time.sleep(UNHEARD_SECONDS)
         return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="lightning", description="A laboratory for grokking: recipes that chain runs."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[Override]]:
+    """Return the words of a command line that are the command's own, and the keys of a recipe with their values.
+
+    Raises:
+        ChainError: If a key has no value.
+    """
+    own: list[str] = []
+    overrides: list[Override] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        key, given, value = word.removeprefix("--").partition("=")
+        if not (word.startswith("--") and ("." in key or key.removesuffix("+") in STAGE_KEYS)):
+            own.append(word)
+            continue
+        has_value = bool(waiting) and not waiting[0].startswith("--")
+        if not given and has_value:
+            value = waiting.pop(0)
+        elif not given and not key.endswith(".help"):
+            raise ChainError(f"--{key}: its value is missing; write --{key} VALUE")
+        overrides.append((key, value))
+    return own, overrides
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all of this program does; knows its options, and wants them written out."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(allow_abbrev=False, **arguments)
+
+    @property
+    def options(self) -> list[str]:
+        """The options that are written out."""
+        return [word for action in self._actions for word in action.option_strings if word.startswith("--")]
+
+    def error(self, message: str) -> NoReturn:
+        choice = re.search(r"COMMAND: invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if choice:
+            message = f"no command {choice[1]!r}{nearest(choice[1], re.findall(r'[a-z]+', choice[2]))}"
+        raise ChainError(f"{self.prog}: {message}; see {self.prog} -h")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="lightning", description="A laboratory for grokking: recipes that chain runs.")
+    parser.add_argument("--version", action="version", version=_version())
+    parser.set_defaults(command=None, parser=parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, summary in RUN_COMMANDS.items():
         command = commands.add_parser(
-            name, help=summary, description=summary, epilog=OVERRIDES, formatter_class=argparse.RawTextHelpFormatter
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=OVERRIDES,
+            formatter_class=argparse.RawTextHelpFormatter,
         )
         _add_run_options(command, name)
-    commands.add_parser("list", help="list recipes, operations, networks, tasks and data")
-    describe = commands.add_parser("describe", help="say what a recipe shows, its stages, sizes and cost")
-    describe.add_argument("recipe")
-    copy = commands.add_parser("copy", help="copy a recipe, to be edited")
-    copy.add_argument("recipe")
-    copy.add_argument("to", nargs="?", default=".", metavar="TO", help="file or folder (default: here)")
-    check = commands.add_parser("check", help="find all faults of recipes, without training")
-    check.add_argument("recipes", nargs="*", metavar="RECIPE", help="default: all that come with the package")
-    report = commands.add_parser("report", help="say what the runs in a folder found")
-    report.add_argument("folder", type=Path, help="logs/<recipe> or logs/<recipe>/run_000")
-    report.add_argument("--json", action="store_true", help="print it as JSON")
+    _add_commands_around(commands)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return parser
 
 
 def _add_run_options(command: argparse.ArgumentParser, name: str) -> None:
     if name == "fit":
-        command.add_argument("-c", "--config", required=True, metavar="RECIPE", help="recipe or ordinary config")
-    else:
-        command.add_argument("-c", "--config", metavar="RECIPE", help="the recipe whose finished runs are meant")
-        command.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="or run folders")
-    command.add_argument("--tiny", action="store_true", help="apply the recipe's `tiny` overrides: seconds, to try it")
-    command.add_argument("--only", action="append", default=[], metavar="STAGE", help="this stage and what it needs")
-    command.add_argument("--log_dir", type=Path, default=Path("logs"), help="where runs lie (default: logs)")
-    command.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
-    if name == "fit":
+        command.add_argument("-c", "--config", action="append", metavar="RECIPE", help="recipe or ordinary config")
         command.add_argument("--fresh", action="store_true", help="start over in a new folder, reuse nothing")
+    else:
+        command.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders")
+        command.add_argument(
+            "-c", "--config", action="append", metavar="RECIPE", help="or the recipe whose finished runs are meant"
+        )
+    command.add_argument("--tiny", action="store_true", help="apply the recipe's `tiny` overrides: seconds, to try it")
+    command.add_argument(
+        "--only", action="append", default=[], metavar="STAGE", help="this stage and what it needs; can be repeated"
+    )
+    command.add_argument(
+        "--log_dir", type=Path, default=Path("logs"), metavar="FOLDER", help="where runs lie (default: logs)"
+    )
+    command.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
 
 
-def _run(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+def _add_commands_around(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    listing = commands.add_parser("list", help="list recipes, operations, networks, tasks, data, callbacks")
+    listing.add_argument("sections", nargs="*", metavar="WHAT", help="only these, such as operations")
+    describe = commands.add_parser(
+        "describe", help="say what a recipe shows, its stages, sizes, cost and expected result"
+    )
+    describe.add_argument("recipe", metavar="RECIPE")
+    copy = commands.add_parser("copy", help="copy a recipe, to be edited")
+    copy.add_argument("recipe", metavar="RECIPE")
+    copy.add_argument("to", nargs="?", default=".", metavar="TO", help="file or folder (default: here)")
+    check = commands.add_parser("check", help="find all faults of recipes, without training")
+    check.add_argument("recipes", nargs="*", metavar="RECIPE", help="default: all that come with the package")
+    report = commands.add_parser("report", help="say what the runs in a folder found")
+    report.add_argument("folder", type=Path, metavar="FOLDER", help="logs/<recipe> or logs/<recipe>/run_000")
+    report.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def _run(arguments: argparse.Namespace, overrides: Sequence[Override]) -> int:
     """Run fit, validate, test or predict."""
+    name, configs = arguments.command, arguments.config or []
+    runs = getattr(arguments, "runs", [])
+    help_on = [(key.removesuffix(".help"), value) for key, value in overrides if key.endswith(".help")]
+    if not help_on:
+        _check_target(name, configs, runs, overrides)
     from grok_lightning import commands
 
-    overrides = _overrides(rest)
-    for key, value in overrides:
-        if key.endswith(".help"):
-            return commands.show_help(key.removesuffix(".help"), value)
-    if arguments.config is None:
-        if not arguments.runs:
-            raise ChainError(f"{arguments.command}: name a recipe with --config, or run folders")
-        if overrides:
-            raise ChainError(f"--{overrides[0][0]}: a run folder has its config already; overrides go with --config")
-        return commands.evaluate(arguments.command, arguments.runs)
-    recipe = commands.read(arguments.config, overrides, arguments.tiny)
+    if help_on:
+        return commands.show_help(*help_on[0])
+    if not configs:
+        return commands.evaluate(name, runs)
+    recipe = commands.read(configs[0], overrides, arguments.tiny)
     if arguments.print_config:
         return commands.print_config(recipe)
-    if arguments.command == "fit":
-        return commands.fit(recipe, arguments.log_dir, arguments.fresh, arguments.only)
-    return commands.evaluate(arguments.command, commands.finished(recipe, arguments.log_dir, arguments.only))
+    if name == "fit":
+        return commands.fit(recipe, arguments.log_dir, arguments.fresh, arguments.only, arguments.given)
+    return commands.evaluate(name, commands.finished(recipe, arguments.log_dir, arguments.only))
 
 
-def _around(arguments: argparse.Namespace) -> int:
+def _check_target(name: str, configs: Sequence[str], runs: Sequence[Path], overrides: Sequence[Override]) -> None:
+    """Refuse a command that does not say what to run, or says it twice.
+
+    Raises:
+        ChainError: If so.
+    """
+    if len(configs) > 1:
+        raise ChainError(f"lightning {name}: one recipe at a time, found --config {' --config '.join(configs)}")
+    if configs and runs:
+        raise ChainError(f"lightning {name}: give a recipe or run folders, not both; found {configs[0]} and {runs[0]}")
+    if not configs and not runs:
+        folders = "" if name == "fit" else ", or give run folders"
+        raise ChainError(f"lightning {name}: name a recipe with --config RECIPE{folders}; `lightning list` shows some")
+    if runs and overrides:
+        raise ChainError(f"--{overrides[0][0]}: a run folder has its config already; overrides go with --config")
+
+
+def _around(arguments: argparse.Namespace, overrides: Sequence[Override]) -> int:
     """Run the commands around the runs."""
+    if overrides:
+        raise ChainError(_unknown(f"--{overrides[0][0]}", arguments))
     if arguments.command == "list":
         from grok_lightning.listing import print_list
 
-        return print_list()
+        return print_list(arguments.sections)
     if arguments.command == "copy":
         from grok_lightning.catalogue import copy_recipe
 
-        print(copy_recipe(arguments.recipe, Path(arguments.to)))
+        print(copy_recipe(arguments.recipe, arguments.to))
         return 0
     from grok_lightning import commands
 
@@ -126,26 +223,27 @@ def _around(arguments: argparse.Namespace) -> int:
     return commands.report(arguments.folder, arguments.json)
 
 
-def _overrides(rest: Sequence[str]) -> list[tuple[str, str]]:
-    """Return `--key value` and `--key=value` arguments as pairs.
+def _unknown(word: str, arguments: argparse.Namespace) -> str:
+    """Return what is wrong with a word that the command does not know."""
+    command = arguments.parser.prog
+    if not word.startswith("-"):
+        hint = f"; did you mean --config {word}?" if arguments.command == "fit" else ""
+        return f"{command}: nothing is expected at {word!r}{hint or f'; see {command} -h'}"
+    keys = [f"--{key}" for key in STAGE_KEYS] if arguments.command in RUN_COMMANDS else []
+    return f"{command}: no option {word}{nearest(word, arguments.parser.options + keys)}; see {command} -h"
 
-    Raises:
-        ChainError: If something is neither.
-    """
-    pairs, waiting = [], list(rest)
-    while waiting:
-        word = waiting.pop(0)
-        key, given, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not key:
-            raise ChainError(f"{word!r} is no option; recipe keys are given as --KEY VALUE")
-        if not given and key.endswith(".help"):
-            value = waiting.pop(0) if waiting and not waiting[0].startswith("--") else ""
-        elif not given:
-            if not waiting:
-                raise ChainError(f"--{key} needs a value")
-            value = waiting.pop(0)
-        pairs.append((key, value))
-    return pairs
+
+def _version() -> str:
+    try:
+        return f"grok_lightning {version('grok_lightning')}"
+    except PackageNotFoundError:
+        return "grok_lightning, from source"
+
+
+def _speaks() -> bool:
+    """Say whether this process is the one that speaks for all of a distributed job."""
+    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    return next((rank for rank in ranks if rank is not None), "0") == "0"
 
 
 def _import_from_working_directory() -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import grok_lightning.callbacks
@@ -14,21 +14,26 @@ import grok_lightning.networks
 import grok_lightning.optim
 import grok_lightning.tasks  # noqa: F401 - short class names in recipes are those of imported classes
 from grok_lightning.callbacks import StageInterrupted
-from grok_lightning.catalogue import find_recipe, header, recipe_names
+from grok_lightning.catalogue import find_recipe, recipe_names
 from grok_lightning.chain.build import RunCLI, quiet
 from grok_lightning.chain.evaluate import EvaluateCommand, evaluate_run
-from grok_lightning.chain.faults import ChainError, nearest
+from grok_lightning.chain.faults import ChainError, RecipeError, nearest
 from grok_lightning.chain.folders import find_finished
+from grok_lightning.chain.interruption import heed_signals
+from grok_lightning.chain.launcher import complete_environment
 from grok_lightning.chain.picture import save_picture
 from grok_lightning.chain.plan import Run, check_recipe, make_plan
-from grok_lightning.chain.processes import heed_signals, join_processes
+from grok_lightning.chain.processes import joined_processes
 from grok_lightning.chain.recipe import Recipe, dump_recipe, load_recipe, parse_override
 from grok_lightning.chain.report import Report
 from grok_lightning.chain.schema import print_arguments
 from grok_lightning.chain.table import save_report, terminal_table
 from grok_lightning.chain.walk import Walk
+from grok_lightning.description import print_description
+from grok_lightning.terminal import make_console
 
 quiet()
+complete_environment()
 
 
 def read(config: str, overrides: Sequence[tuple[str, str]], tiny: bool) -> Recipe:
@@ -48,24 +53,39 @@ def show_help(key: str, class_name: str) -> int:
     return print_arguments(key, class_name)
 
 
-def fit(recipe: Recipe, root: Path, fresh: bool, only: Sequence[str]) -> int:
-    """Check a recipe whole, then take its runs to their end and report."""
+def fit(recipe: Recipe, root: Path, fresh: bool, only: Sequence[str], arguments: Sequence[str]) -> int:
+    """Check a recipe whole, then take its runs to their end and report; other processes get the same arguments."""
     runs = _chosen(recipe, make_plan(recipe, check_recipe(recipe)), only)
-    processes = join_processes(RunCLI(runs[0].config, folder=root).trainer)
-    console = _console(quiet=not processes.leads)
-    with heed_signals() as interruption:
-        walk = Walk(recipe, root, processes, interruption, console, fresh)
-        try:
-            walk.enter(runs)
-            walk.go(runs)
-        except StageInterrupted as error:
-            console.print(f"{error}; the same command goes on from there", highlight=False)
+    trainer = RunCLI(runs[0].config, folder=root).trainer
+    with joined_processes(trainer, arguments) as processes, heed_signals() as interruption:
+        walk = Walk(recipe, root, processes, interruption, make_console(quiet=not processes.leads), fresh)
+        code = _walk(walk, runs)
+        if processes.leads and walk.folder != Path():
+            _report(walk)
+        # To whoever started them, another rank that does not end with 0 has crashed.
+        return code if processes.leads else 0
+
+
+def _walk(walk: Walk, runs: Sequence[Run]) -> int:
+    """Take runs to their end and return the exit code."""
+    try:
+        walk.enter(runs)
+        walk.go(runs)
+    except StageInterrupted as error:
+        walk.console.print(f"{error}; the same command goes on from there")
+        interruption = walk.interruption
+        interruption.signal = walk.processes.first(interruption.signal)
+        if walk.processes.leads:
             interruption.requeue()
-            return interruption.exit_code
-        finally:
-            if processes.leads and walk.folder != Path():
-                _report(walk.folder, console)
-    return 1 if walk.failed else 0
+        return interruption.exit_code
+    return int(bool(walk.failed))
+
+
+def _report(walk: Walk) -> None:
+    report = Report(walk.folder)
+    save_report(report)
+    save_picture(report)
+    walk.console.print("", terminal_table(report), f"report, figure and runs: {escape(str(walk.folder))}")
 
 
 def finished(recipe: Recipe, root: Path, only: Sequence[str]) -> list[Path]:
@@ -79,47 +99,38 @@ def finished(recipe: Recipe, root: Path, only: Sequence[str]) -> list[Path]:
     missing = [run.folder_name for run, folder in zip(runs, found, strict=True) if folder is None]
     if missing:
         raise ChainError(
-            f"{recipe.path}: not finished: {', '.join(missing)}; run `lightning fit` with the same options"
+            f"{recipe.path}: not finished in {root}: {', '.join(missing)}; run `lightning fit` with the same options"
         )
     return [folder for folder in found if folder is not None]
 
 
 def evaluate(command: EvaluateCommand, folders: Sequence[Path]) -> int:
-    """Validate, test or predict with finished runs."""
+    """Validate, test or predict with finished runs, and print a row for each."""
     rows = [(folder, evaluate_run(folder, command)) for folder in folders]
     names = list(dict.fromkeys(name for _, values in rows for name in values))
-    table = Table("run", *names, box=None)
+    table = Table("run", *names, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for folder, values in rows:
-        table.add_row(str(folder), *(f"{values[name]}" if name in values else "" for name in names))
-    _console().print(table)
+        cells = [values.get(name, "") for name in names]
+        table.add_row(escape(str(folder)), *(escape(v) if isinstance(v, str) else f"{v:.6g}" for v in cells))
+    make_console().print(table)
     return 0
 
 
 def describe(name: str) -> int:
     """Say what a recipe shows, its stages and sizes."""
-    path = find_recipe(name)
-    recipe = load_recipe(path)
-    checked = check_recipe(recipe)
-    table = Table("stage", "data", "parameters", "takes", "compared to", box=None)
-    for stage in recipe.stages.values():
-        sizes = ", ".join(f"{part} {size}" for part, size in checked[stage.name].sizes.items())
-        numbers = f"{sum(tensor.numel() for tensor in checked[stage.name].weights.tensors.values()):,}"
-        takes = "; ".join(
-            f"{', '.join(spec.parts)} of {spec.source}{' (frozen)' if spec.freeze else ''}" for spec in stage.transfers
-        )
-        table.add_row(stage.name, sizes, numbers, takes, stage.compare_to or "")
-    console = _console()
-    console.print(header(path), highlight=False, markup=False)
-    console.print("", table)
+    recipe = load_recipe(find_recipe(name))
+    print_description(recipe, check_recipe(recipe), make_console())
     return 0
 
 
 def check(names: Sequence[str]) -> int:
-    """Find all faults of recipes, without training."""
+    """Find all faults of recipes, as they are and with --tiny, without training."""
     code = 0
     for name in names or recipe_names():
         try:
-            check_recipe(load_recipe(find_recipe(name)))
+            path = find_recipe(name)
+            check_recipe(load_recipe(path))
+            _check_tiny(path)
             print(f"{name}: fine")
         except ChainError as error:
             print(error, file=sys.stderr)
@@ -133,20 +144,15 @@ def report(folder: Path, as_json: bool) -> int:
     if as_json:
         print(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
-        _console().print(terminal_table(found))
+        make_console().print(terminal_table(found))
     return 0
 
 
-def _console(quiet: bool = False) -> Console:
-    """Return a console; where there is no terminal, one wide enough for the report."""
-    return Console(quiet=quiet, width=None if sys.stdout.isatty() else 120)
-
-
-def _report(folder: Path, console: Console) -> None:
-    found = Report(folder)
-    save_report(found)
-    save_picture(found)
-    console.print("", terminal_table(found), f"report, figure and runs: {folder}", highlight=False)
+def _check_tiny(path: Path) -> None:
+    try:
+        check_recipe(load_recipe(path, tiny=True))
+    except RecipeError as error:
+        raise RecipeError(f"{path} with --tiny", error.faults) from None
 
 
 def _chosen(recipe: Recipe, runs: list[Run], only: Sequence[str], with_donors: bool = True) -> list[Run]:

@@ -19,13 +19,13 @@ class Cadence:
         growth: Ratio of successive steps once the spacing is exceeded.
 
     Raises:
-        ValueError: If the spacing is not positive or the growth is below 1.
+        ValueError: If the spacing is not positive, or the growth below 1 or not finite.
     """
 
     def __init__(self, every_n_steps: int = 25, growth: float = 1.0) -> None:
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps is {every_n_steps}; expected a positive number of steps")
-        if growth < 1:
+        if not 1 <= growth < math.inf:
             raise ValueError(f"growth is {growth}; expected 1 (evenly spaced) or more (further and further apart)")
         self.every_n_steps, self.growth = every_n_steps, growth
 

@@ -19,30 +19,28 @@ class StageInterrupted(Exception):
 
 
 class RunCheckpoint(Checkpoint):
-    """Saves the whole state of a run after an evaluation, and keeps the newest file only.
+    """Saves the whole state of a run after an evaluation, to `checkpoints/` of the run folder; keeps the newest only.
 
     A checkpoint is written after the evaluation at its step is logged, so a resumed run repeats and loses nothing. The
-    states of the random number generators are part of it. It is written before the older one is deleted.
+    states of the random number generators are part of it. It takes its name, and the older one is deleted, only when
+    it is whole. Every run of a chain has this callback; a recipe lists it among `trainer.callbacks` to set its cadence.
 
     Args:
-        folder: Run folder; checkpoints go to `checkpoints/` below it.
         every_n_steps: Smallest number of steps between checkpoints; the last step always gets one.
-        flush: Called before each checkpoint, so that what was logged up to it is on disk.
+
+    Attributes:
         interrupted: Asked after each chunk of batches; when true the run saves itself and stops.
 
     Raises:
+        ValueError: If `every_n_steps` is not positive.
         StageInterrupted: After saving, if `interrupted` says so.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        every_n_steps: int = 500,
-        flush: Callable[[], None] = lambda: None,
-        interrupted: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.folder, self.every_n_steps = folder / CHECKPOINTS, every_n_steps
-        self.flush, self.interrupted = flush, interrupted
+    def __init__(self, every_n_steps: int = 500) -> None:
+        if every_n_steps < 1:
+            raise ValueError(f"every_n_steps is {every_n_steps}; expected a positive number of steps")
+        self.every_n_steps = every_n_steps
+        self.interrupted: Callable[[], bool] = lambda: False
         self.saved_at = 0
         self.generators: dict[str, Any] | None = None
 
@@ -65,17 +63,22 @@ class RunCheckpoint(Checkpoint):
         if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.global_step:
             self._save_if_due(trainer)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the last step of a run that nothing but its epochs ended."""
+        if trainer.global_step > self.saved_at:
+            self._save(trainer)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the random number generators."""
-        return {"generators": collect_generators()}
+        return {"generators": self.generators or collect_generators()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the states until training starts: building the rest may draw from the generators."""
         self.generators = state_dict["generators"]
 
     def _evaluates_next(self, trainer: Trainer) -> bool:
-        every = trainer.val_check_batch
-        return trainer.enable_validation and bool(every) and (trainer.fit_loop.batch_idx + 1) % float(every or 1) == 0
+        fetcher = trainer.fit_loop._data_fetcher
+        return fetcher is not None and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher)
 
     def _save_if_due(self, trainer: Trainer) -> None:
         step = trainer.global_step
@@ -88,11 +91,15 @@ class RunCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         self.saved_at = trainer.global_step
-        self.flush()
-        path = self.folder / f"step_{trainer.global_step:08d}.ckpt"
-        trainer.save_checkpoint(path)
+        folder = Path(trainer.default_root_dir) / CHECKPOINTS
+        path = folder / f"step_{trainer.global_step:08d}.ckpt"
+        # Lightning moves a finished file here from the system's temporary folder, which may lie on another disk: the
+        # move is then a copy, and one that is cut short must not look like a checkpoint.
+        partial = folder / "partial"
+        trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
-            for older in self.folder.glob("step_*.ckpt"):
+            partial.replace(path)
+            for older in folder.glob("step_*.ckpt"):
                 if older != path:
                     older.unlink()
 

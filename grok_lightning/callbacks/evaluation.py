@@ -17,12 +17,13 @@ class Evaluation(Callback):
         growth: Ratio of successive evaluation steps, 1 for evenly spaced ones, for instance 1.1 for log-spaced ones.
 
     Raises:
-        ValueError: If an argument is out of range, or the Trainer was given a `val_check_interval` of its own.
+        ValueError: If an argument is out of range, or the Trainer was given a cadence of its own.
     """
 
     def __init__(self, every_n_steps: int = 25, growth: float = 1.0) -> None:
         self.cadence = Cadence(every_n_steps, growth)
-        self.next_step = self.cadence.after(0)
+        self.next_step = 0
+        self.off_cadence = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a second cadence."""
@@ -36,35 +37,44 @@ class Evaluation(Callback):
         Raises:
             ValueError: If it has.
         """
-        if trainer.val_check_interval not in (None, 1.0):
+        by_epoch, interval = trainer.check_val_every_n_epoch, getattr(trainer, "val_check_interval", "a time")
+        if by_epoch != 1 or interval != 1 or isinstance(interval, int):  # 1.0 is the default, 1 is every batch
             raise ValueError(
-                f"trainer.val_check_interval is {trainer.val_check_interval}, but this task is evaluated by the "
-                "callback Evaluation: set its every_n_steps instead"
+                f"trainer.val_check_interval is {interval} and check_val_every_n_epoch {by_epoch}, but this task is "
+                "evaluated by the callback Evaluation: leave them out and set its every_n_steps"
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate the untrained network."""
+        """Evaluate the untrained network, or one whose checkpoint was saved just before its evaluation."""
         trainer.val_check_batch = NEVER
-        if trainer.global_step == 0 and trainer.enable_validation:
+        if self._is_due(trainer) and trainer.enable_validation:
+            loop = trainer.fit_loop.epoch_loop.val_loop
+            loop.restarting = False
             trainer.validating = True
-            trainer.fit_loop.epoch_loop.val_loop.run()
+            loop.run()
             trainer.training = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Let Lightning evaluate after this chunk where the cadence or the end of the run says so."""
-        step = trainer.global_step
-        due = step >= self.next_step or step == trainer.max_steps
         # Lightning evaluates after batches whose number is a multiple of this.
-        trainer.val_check_batch = trainer.fit_loop.batch_idx + 1 if due else NEVER
-        while self.next_step <= step:
-            self.next_step = self.cadence.after(self.next_step)
+        trainer.val_check_batch = trainer.fit_loop.batch_idx + 1 if self._is_due(trainer) else NEVER
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look out for the next step of the cadence."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.off_cadence = trainer.global_step < self.next_step
+            while self.next_step <= trainer.global_step:
+                self.next_step = self.cadence.after(self.next_step)
 
     def state_dict(self) -> dict[str, int]:
-        """Return the step of the next evaluation."""
-        return {"next_step": self.next_step}
+        """Return the step of the next evaluation, and whether the last one was due only because the run ended."""
+        return {"next_step": self.next_step, "off_cadence": self.off_cadence}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Continue with the next evaluation."""
         self.next_step = state_dict["next_step"]
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        return trainer.global_step >= self.next_step or trainer.global_step == trainer.max_steps

@@ -35,11 +35,11 @@ class Milestones(Callback):
         """Take note of one evaluation."""
         if train_accuracy >= self.threshold and self.steps["memorised_at"] is None:
             self.steps["memorised_at"] = step
-        self.held = [*self.held, step] if val_accuracy >= self.threshold else []
+        self.held = [*self.held, step][-self.patience :] if val_accuracy >= self.threshold else []
         if self.held and self.steps["grokked_at"] is None:
             self.steps["grokked_at"] = step
-        if len(self.held) >= self.patience and self.steps["sustained_at"] is None:
-            self.steps["sustained_at"] = self.held[-self.patience]
+        if len(self.held) == self.patience and self.steps["sustained_at"] is None:
+            self.steps["sustained_at"] = self.held[0]
 
     def results(self) -> dict[str, int | None]:
         """Return the steps for the manifest."""
@@ -50,12 +50,19 @@ class Milestones(Callback):
         self._stop_if_sustained(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Observe an evaluation, and stop if grokking is sustained."""
+        """Observe an evaluation, and stop if grokking is sustained.
+
+        Raises:
+            ValueError: If the module does not log val/accuracy.
+        """
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         metrics = trainer.callback_metrics
-        train = metrics.get("train/accuracy")
-        self.observe(trainer.global_step, -1.0 if train is None else float(train), float(metrics["val/accuracy"]))
+        if "val/accuracy" not in metrics:
+            raise ValueError(f"Milestones needs the metric val/accuracy, which {type(pl_module).__name__} does not log")
+        # The untrained network has no train/accuracy.
+        train = float(metrics.get("train/accuracy", -1.0))
+        self.observe(trainer.global_step, train, float(metrics["val/accuracy"]))
         self._stop_if_sustained(trainer)
 
     def state_dict(self) -> dict[str, object]:

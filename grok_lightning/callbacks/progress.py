@@ -30,6 +30,7 @@ class StageProgress(ProgressBar):
         self.line = TaskID(0)
         self.drawn, self.printed_step = 0.0, 0
         self.started, self.first_step = 0.0, 0
+        self.measured: list[str] = []
 
     def disable(self) -> None:
         """Print nothing on other ranks."""
@@ -39,8 +40,9 @@ class StageProgress(ProgressBar):
         """Open the line."""
         self.started, self.first_step = time.perf_counter(), trainer.global_step
         if self.console.is_terminal:
-            columns = TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[state]}")
-            self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, refresh_per_second=4)
+            title, state = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[state]}"))
+            columns = title, BarColumn(20), state, TimeElapsedColumn()
+            self.bar = Progress(*columns, console=self.console, auto_refresh=False)  # no thread beside the training
             self.bar.start()
             total = trainer.max_steps if trainer.max_steps > 0 else None
             self.line = self.bar.add_task(self.title, total=total, completed=trainer.global_step, state="")
@@ -52,37 +54,51 @@ class StageProgress(ProgressBar):
         now = time.perf_counter()
         if self.bar is not None and now - self.drawn > REFRESH_SECONDS:
             self.drawn = now
-            self.bar.update(self.line, completed=trainer.global_step, state=self._state(trainer))
+            self._draw(self.bar, trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print a line where there is no terminal."""
+        """Take note of what was measured, and print a line where there is no terminal."""
+        if trainer.state.fn != "fit":
+            return
+        # Only here: reading a value off the device waits for all the work before it.
+        self.measured = _measured(trainer)
         step = trainer.global_step
-        if self.bar is None and step >= max(100, 2 * self.printed_step):
+        if not self.console.is_terminal and step >= max(100, 2 * self.printed_step):
             self.printed_step = step
-            self.console.print(f"{self.title}: {self._state(trainer)}", highlight=False)
+            self._print(self._state(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the line."""
         if self.bar is not None:
-            self.bar.update(self.line, completed=trainer.global_step, state=self._state(trainer))
+            self._draw(self.bar, trainer)
         else:
-            self.console.print(f"{self.title}: ended at {self._state(trainer)}", highlight=False)
+            self._print(f"ended at {self._state(trainer)}")
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close the line."""
         self._close()
 
+    def _draw(self, bar: Progress, trainer: Trainer) -> None:
+        bar.update(self.line, completed=trainer.global_step, state=self._state(trainer), refresh=True)
+
     def _state(self, trainer: Trainer) -> str:
         step = trainer.global_step
-        metrics = trainer.callback_metrics
-        wanted = ("train/accuracy", "val/accuracy")
-        shown = [name for name in wanted if name in metrics] or [name for name in metrics if name.endswith("loss")][:2]
-        values = (f"{name.replace('/', ' ')} {float(metrics[name]):.3f}" for name in shown)
         rate = (step - self.first_step) / max(time.perf_counter() - self.started, 1e-9)
-        return " · ".join([f"step {step}", *values, f"{rate:.0f} steps/s"])
+        return " · ".join([f"step {step}", *self.measured, f"{rate:.0f} steps/s"])
+
+    def _print(self, text: str) -> None:
+        self.console.print(f"{self.title}: {text}", highlight=False, markup=False)
 
     def _close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+def _measured(trainer: Trainer) -> list[str]:
+    """Return the accuracies of train and validation as text, or the losses of a module without them."""
+    metrics = trainer.callback_metrics
+    accuracies = [name for name in ("train/accuracy", "val/accuracy") if name in metrics]
+    shown = accuracies or [name for name in metrics if name.endswith("loss")][:2]
+    return [f"{name.replace('/', ' ')} {float(metrics[name]):.3f}" for name in shown]

@@ -54,6 +54,8 @@ class RunRecord(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the metrics of an evaluation."""
+        if trainer.sanity_checking:
+            return
         took = time.perf_counter() - self.evaluation_started
         self.before["evaluation"] += took
         if self.started is not None:
@@ -75,8 +77,6 @@ class RunRecord(Callback):
         self.steps = int(state_dict["steps"])  # type: ignore[call-overload]
 
     def _note(self, trainer: Trainer) -> None:
-        if trainer.sanity_checking:
-            return
         self._note_step(trainer)
         self.metrics.update({name: float(value) for name, value in trainer.callback_metrics.items()})
         for name, value in self.metrics.items():

@@ -3,16 +3,18 @@
 import logging
 import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
+from grok_lightning.chain.launcher import launch_options
 from grok_lightning.chain.merge import Config
 
 DEFAULT_MAX_STEPS = 100_000
@@ -30,6 +32,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*litlogger.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message="Detected pickle protocol.*")
     warnings.filterwarnings("ignore", message=".*sys.argv.*", module=r"lightning\..*")
 
 
@@ -39,11 +42,11 @@ class RunCLI(LightningCLI):
     Args:
         config: Config of the run: the keys of a LightningCLI config.
         folder: Run folder, the Trainer's root.
-        callbacks: Callbacks beside the config's own.
+        callbacks: Callbacks beside the config's own; one that the config lists itself is the config's.
         loggers: Loggers beside the config's own.
 
     Raises:
-        ValueError: Whatever a constructor finds wrong with its arguments.
+        ValueError: If the config does without checkpoints, or whatever a constructor finds wrong with its arguments.
     """
 
     def __init__(
@@ -61,26 +64,37 @@ class RunCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the config object; the command line is the chain's business."""
-        self.config = parser.parse_object(args)
+        self.config = parser.parse_object(deepcopy(args))  # it types what it is given, in place
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer inside the run folder, with the chain's callbacks and loggers first."""
         trainer: dict[str, Any] = dict(self._get(self.config_init, "trainer", default={}))
-        loggers = trainer["logger"] if isinstance(trainer["logger"], list) else [trainer["logger"]]
-        own = [logger for logger in loggers if isinstance(logger, Logger)]
+        if trainer["enable_checkpointing"] is False:
+            raise ValueError("trainer.enable_checkpointing: a run needs its checkpoint, to resume from")
+        own = [logger for logger in as_list(trainer["logger"]) if isinstance(logger, Logger)]
         trainer["logger"] = [*self.chain_loggers, *own] or False
-        given = trainer["callbacks"] or []
-        trainer["callbacks"] = [*self.chain_callbacks, *(given if isinstance(given, list) else [given])]
+        trainer["callbacks"] = self._callbacks(as_list(trainer["callbacks"]), trainer["enable_progress_bar"] is False)
         trainer["default_root_dir"] = str(self.folder)
+        launch = launch_options(trainer["devices"])
+        trainer |= {**launch, "plugins": [*as_list(trainer["plugins"]), *launch.get("plugins", ())]}
         trainer["enable_model_summary"] = bool(trainer["enable_model_summary"])
-        trainer["enable_progress_bar"] = trainer["enable_progress_bar"] is not False and bool(self.chain_callbacks)
+        trainer["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in trainer["callbacks"])
         return Trainer(**trainer)
+
+    def _callbacks(self, given: list[Callback], quiet: bool) -> list[Callback]:
+        """Return the callbacks of the chain and of the config, without progress bars for a quiet run."""
+        own = [callback for callback in self.chain_callbacks if type(callback) not in map(type, given)]
+        return [callback for callback in [*own, *given] if not (quiet and isinstance(callback, ProgressBar))]
 
     def typed_config(self) -> Config:
         """Return the whole parsed config, defaults included, as plain data."""
-        text = self.parser.dump(self.config, skip_none=False, format="yaml")
-        plain: Config = yaml.safe_load(text)
-        return plain
+        typed: Config = self.config_dump  # made for the hyperparameters of module and data; it takes its time
+        return typed
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return what may be nothing, one thing or a list of them as a list."""
+    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def network_of(module: LightningModule) -> nn.Module:

@@ -5,22 +5,25 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
 from grok_lightning.chain.build import RunCLI, connect, network_of
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.manifest import read_manifest
+from grok_lightning.chain.merge import read_config
 from grok_lightning.chain.run import CONFIG_FILE
 from grok_lightning.chain.weights import read_weights
 from grok_lightning.networks import load_tensors
 
 EvaluateCommand = Literal["validate", "test", "predict"]
 ANSWERS_FILE = "answers.csv"
+ALONE = {"logger": False, "callbacks": None, "devices": 1, "num_nodes": 1, "strategy": "auto"}
+"""Options of a Trainer that evaluates: it logs nothing, and its sums do not depend on the number of devices."""
 
 
 def open_run(folder: Path) -> RunCLI:
-    """Build a finished run's data and module again, with the weights it ended with.
+    """Build a finished run's data and module again, on one device, with the weights it ended with.
 
     Raises:
         ChainError: If the folder is no finished run.
@@ -30,8 +33,8 @@ def open_run(folder: Path) -> RunCLI:
         raise ChainError(f"{folder}: no run; expected a folder such as logs/<recipe>/run_000/<stage>/seed_0")
     if manifest.status != "finished":
         raise ChainError(f"{folder}: this run is {manifest.status}; finish it with `lightning fit` first")
-    config: dict[str, Any] = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    config["trainer"] = {**config["trainer"], "logger": False, "callbacks": None}
+    config = read_config(folder / CONFIG_FILE)
+    config["trainer"] = {**config["trainer"], **ALONE}
     cli = RunCLI(config, folder)
     connect(cli.model, cli.datamodule)
     weights = read_weights(folder)
@@ -40,14 +43,21 @@ def open_run(folder: Path) -> RunCLI:
 
 
 def evaluate_run(folder: Path, command: EvaluateCommand) -> dict[str, float | str]:
-    """Return what a finished run measures on its validation or test part, or where its answers were written."""
+    """Return what a finished run measures on its validation or test part, or where its answers were written.
+
+    Raises:
+        ChainError: If the folder is no finished run, or its module or data have no such part.
+    """
     cli = open_run(folder)
     trainer: Trainer = cli.trainer
-    if command == "predict":
-        predictions = trainer.predict(cli.model, datamodule=cli.datamodule) or []
-        return {"answers": str(write_answers(predictions, folder / ANSWERS_FILE))}
-    function = trainer.validate if command == "validate" else trainer.test
-    measured = function(cli.model, datamodule=cli.datamodule, verbose=False)
+    try:
+        if command == "predict":
+            predictions = trainer.predict(cli.model, datamodule=cli.datamodule) or []
+            return {"answers": str(write_answers(predictions, folder / ANSWERS_FILE))}
+        function = trainer.validate if command == "validate" else trainer.test
+        measured = function(cli.model, datamodule=cli.datamodule, verbose=False)
+    except MisconfigurationException as error:
+        raise ChainError(f"{folder}: {error}") from None
     return {name: value for part in measured for name, value in part.items()}
 
 
@@ -60,12 +70,11 @@ def write_answers(predictions: Iterable[Any], path: Path) -> Path:
         ChainError: If a batch is neither.
     """
     batches = [batch for part in predictions for batch in (part if isinstance(part, list) else [part])]
+    tables = [_columns(batch) for batch in batches]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        for number, batch in enumerate(batches):
-            columns = _columns(batch)
-            if number == 0:
-                writer.writerow(columns)
+        writer.writerow(tables[0] if tables else [])
+        for columns in tables:
             writer.writerows(zip(*columns.values(), strict=True))
     return path
 

@@ -1,8 +1,12 @@
 """Faults of a recipe: short, all at once, each saying where it is and how to mend it."""
 
 import difflib
+import json
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+LONGEST_VALUE = 80
+"""Characters of a value that a message shows."""
 
 
 class Fault(NamedTuple):
@@ -34,9 +38,26 @@ class RecipeError(ChainError):
 
     def __init__(self, recipe: str, faults: Iterable[Fault]) -> None:
         self.recipe, self.faults = recipe, list(dict.fromkeys(faults))
-        count = f"{len(self.faults)} faults" if len(self.faults) > 1 else "1 fault"
-        lines = (str(fault).replace("\n", "\n    ") for fault in self.faults)
+        texts = _texts(self.faults)
+        count = f"{len(texts)} faults" if len(texts) > 1 else "1 fault"
+        lines = (text.replace("\n", "\n    ") for text in texts)
         super().__init__("\n".join([f"{recipe}: {count}", *(f"  {line}" for line in lines)]))
+
+
+def _texts(faults: Iterable[Fault]) -> list[str]:
+    """Return one text for each fault; one that several stages have, from the defaults, is said once."""
+    first: dict[tuple[str, str], Fault] = {}
+    also: dict[tuple[str, str], list[str]] = {}
+    for fault in faults:
+        section, _, rest = fault.where.partition(".")
+        stage, _, key = rest.partition(".")
+        same = (key, fault.message) if section == "stages" and key else fault
+        if same in first:
+            also.setdefault(same, []).append(stage)
+        else:
+            first[same] = fault
+    others = {same: f" (also in {', '.join(stages)})" for same, stages in also.items()}
+    return [f"{fault}{others.get(same, '')}" for same, fault in first.items()]
 
 
 def unwritable(folder: object, error: OSError) -> ChainError:
@@ -44,10 +65,19 @@ def unwritable(folder: object, error: OSError) -> ChainError:
     return ChainError(f"{folder}: cannot be written ({error.strerror}); choose another folder with --log_dir")
 
 
-def nearest(name: str, candidates: Iterable[str]) -> str:
+def nearest(name: object, candidates: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the candidate nearest to a name, or the candidates if they are few."""
-    names = list(candidates)
+    names = list(dict.fromkeys(candidates))
     close = difflib.get_close_matches(str(name), names, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"
     return f"; there is {', '.join(sorted(names))}" if 0 < len(names) <= 12 else ""
+
+
+def shown(value: Any) -> str:
+    """Return a value as a recipe would have it, in one line and cut short."""
+    try:
+        text = repr(value) if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    except TypeError:  # a mapping with keys that are no text
+        text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"

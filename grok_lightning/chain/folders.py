@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-import yaml
-
-from grok_lightning.chain.faults import unwritable
+from grok_lightning.chain.continuation import passes_through
+from grok_lightning.chain.faults import ChainError, unwritable
 from grok_lightning.chain.manifest import all_manifests, read_manifest, write_atomically
-from grok_lightning.chain.plan import Run
+from grok_lightning.chain.merge import Config, parse_yaml, read_config
+from grok_lightning.chain.plan import Run, decisive
 from grok_lightning.chain.recipe import Recipe, dump_recipe
 
 RECIPE_FILE = "recipe.yaml"
@@ -61,6 +62,7 @@ def find_shorter(root: Path, run: Run) -> Path | None:
         and manifest.status == "finished"
         and 0 < manifest.max_steps < run.max_steps
         and manifest.results.get("steps") == manifest.max_steps
+        and passes_through(folder, manifest.max_steps)
     ]
     return max(candidates, default=(0, None))[1]
 
@@ -68,7 +70,8 @@ def find_shorter(root: Path, run: Run) -> Path | None:
 def link_run(place: Path, target: Path) -> None:
     """Let a reused run stand in this recipe's folder too, as a relative link."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.symlink_to(os.path.relpath(target.resolve(), place.parent.resolve()), target_is_directory=True)
+    with suppress(FileExistsError):  # another process that found it finished too
+        place.symlink_to(os.path.relpath(target.resolve(), place.parent.resolve()), target_is_directory=True)
 
 
 def _number(folder: Path) -> int:
@@ -77,17 +80,16 @@ def _number(folder: Path) -> int:
 
 
 def _is_same(folder: Path, recipe: Recipe, runs: Sequence[Run]) -> bool:
-    """Say whether a folder holds this resolved recipe, whatever its number of replicates."""
+    """Say whether a folder holds the stages of this recipe, whatever is displayed of them and how often they run."""
     try:
-        written = yaml.safe_load((folder / RECIPE_FILE).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+        written = read_config(folder / RECIPE_FILE)
+        manifests = [(run, read_manifest(folder / run.folder_name)) for run in runs]
+    except ChainError:  # not a folder of ours, or no longer
         return False
-    if _without_replicates(written) != _without_replicates(yaml.safe_load(dump_recipe(recipe))):
+    if _decisive(written) != _decisive(parse_yaml(dump_recipe(recipe))):
         return False
-    manifests = [(run, read_manifest(folder / run.folder_name)) for run in runs]
     return all(manifest is None or manifest.fingerprint == run.fingerprint for run, manifest in manifests)
 
 
-def _without_replicates(recipe: dict[str, dict[str, dict[str, object]]]) -> list[tuple[str, dict[str, object]]]:
-    stages = recipe.get("stages", {})
-    return [(name, {k: v for k, v in body.items() if k != "replicates"}) for name, body in stages.items()]
+def _decisive(recipe: Config) -> list[tuple[str, Config]]:
+    return [(name, decisive(body)) for name, body in recipe.get("stages", {}).items()]

@@ -3,11 +3,14 @@
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 from typing import Any, Literal
+
+from grok_lightning.chain.faults import ChainError
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 MANIFEST = "manifest.json"
@@ -69,19 +72,28 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Return the manifest of a run folder, or None if there is none."""
+    """Return the manifest of a run folder, or None if there is none.
+
+    Raises:
+        ChainError: If the file is no manifest.
+    """
+    path = folder / MANIFEST
     try:
-        return Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Manifest(**{name: content[name] for name in content.keys() & Manifest.__annotations__.keys()})
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ChainError(f"{path}: is no manifest ({error}); delete it to start that run over") from None
 
 
 def all_manifests(root: Path) -> Iterator[tuple[Path, Manifest]]:
-    """Yield every run folder below a log folder, each once, where it really lies."""
+    """Yield every run folder below a log folder, each once, where it really lies; what is no manifest is passed by."""
     for path in sorted(root.rglob(MANIFEST)):
-        manifest = read_manifest(path.parent)
-        if manifest is not None and not path.parent.is_symlink():
-            yield path.parent, manifest
+        with suppress(ChainError):
+            manifest = read_manifest(path.parent)
+            if manifest is not None and not path.parent.is_symlink():
+                yield path.parent, manifest
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -2,12 +2,16 @@
 
 import math
 
+from filelock import FileLock
+
+from grok_lightning.chain.faults import unwritable
 from grok_lightning.chain.report import Finding, Report
 from grok_lightning.curves import Curve
 from grok_lightning.figures import accuracy_curves
-from grok_lightning.logger import RunLogger, read_metrics
+from grok_lightning.logger import RunLogger, Series, read_metrics
 
 PICTURE = "report.png"
+LOCK = ".report.lock"
 TRAIN, VALIDATION = "train/accuracy", "val/accuracy"
 
 
@@ -15,16 +19,24 @@ def save_picture(report: Report) -> None:
     """Draw the accuracy curves of all stages into report.png and the recipe's own event file.
 
     Runs that log no accuracy have no curve, and without any there is no figure.
+
+    Raises:
+        ChainError: If the folder cannot be written.
     """
     curves = {stage: [curve for curve in map(_curve, found) if curve] for stage, found in report.findings.items()}
     curves = {stage: found for stage, found in curves.items() if found}
     if not curves:
         return
     figure = accuracy_curves(curves, title=report.name)
-    figure.savefig(report.folder / PICTURE, dpi=160)
-    logger = RunLogger(report.folder)
-    logger.rewind(-1)  # one figure, the newest
-    logger.experiment.add_figure("accuracy", figure, close=False)
+    try:
+        # Two processes that walk through one recipe end at the same time.
+        with FileLock(report.folder / LOCK):
+            figure.savefig(report.folder / PICTURE, dpi=160)
+            logger = RunLogger(report.folder)
+            logger.rewind(-1)  # one figure, the newest
+            logger.experiment.add_figure("accuracy", figure, close=False)
+    except OSError as error:
+        raise unwritable(report.folder, error) from None
 
 
 def _curve(finding: Finding) -> Curve | None:
@@ -33,8 +45,8 @@ def _curve(finding: Finding) -> Curve | None:
         metrics = read_metrics(finding.folder)
     except FileNotFoundError:
         return None
-    if VALIDATION not in metrics:
+    steps, validation = metrics.get(VALIDATION, Series([], []))
+    if not steps:
         return None
-    steps, validation = metrics[VALIDATION]
     train = dict(zip(*metrics[TRAIN], strict=True)) if TRAIN in metrics else {}
     return Curve(steps, [train.get(step, math.nan) for step in steps], validation, finding.value("grokked_at"))

@@ -6,20 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grok_lightning.chain.build import RunCLI, connect, data_sizes
+from grok_lightning.chain.build import RunCLI, as_list, connect, data_sizes
 from grok_lightning.chain.faults import ChainError, Fault, RecipeError
+from grok_lightning.chain.launcher import check_processes
 from grok_lightning.chain.manifest import package_versions
 from grok_lightning.chain.merge import Config
 from grok_lightning.chain.recipe import Recipe, Stage, TransferSpec, is_file_source
 from grok_lightning.chain.schema import config_faults
-from grok_lightning.chain.transfer import plan_transfer
+from grok_lightning.chain.transfer import plan_transfers
 from grok_lightning.chain.weights import Weights, read_weights, weights_of
 
 IGNORED_BY_FINGERPRINT = {
+    "stage": ("replicates", "compare_to"),
     "trainer": (
         "logger",
         "enable_progress_bar",
         "enable_model_summary",
+        "enable_autolog_hparams",
+        "model_registry",
         "log_every_n_steps",
         "profiler",
         "accelerator",
@@ -28,6 +32,7 @@ IGNORED_BY_FINGERPRINT = {
         "strategy",
         "default_root_dir",
     ),
+    "trainer.callbacks": ("RunCheckpoint", "StageProgress"),
 }
 """Keys that change rounding or display only, so that a run is found again whatever they say."""
 
@@ -70,9 +75,8 @@ class Run:
     def __post_init__(self) -> None:
         content = self._identity()
         object.__setattr__(self, "fingerprint", _digest(content))
-        endless = {**content, "config": {**content["config"], "trainer": {**content["config"]["trainer"]}}}
-        endless["config"]["trainer"].pop("max_steps")
-        object.__setattr__(self, "lineage", _digest(endless))
+        trainer = {**content["config"]["trainer"], "max_steps": None}
+        object.__setattr__(self, "lineage", _digest({**content, "config": {**content["config"], "trainer": trainer}}))
 
     @property
     def folder_name(self) -> str:
@@ -85,11 +89,22 @@ class Run:
         return int(self.typed["trainer"]["max_steps"])
 
     def _identity(self) -> dict[str, Any]:
-        config = {key: value for key, value in self.typed.items() if key not in IGNORED_BY_FINGERPRINT}
-        for key, ignored in IGNORED_BY_FINGERPRINT.items():
-            config[key] = {name: value for name, value in self.typed[key].items() if name not in ignored}
         transfers = [[d.fingerprint, d.spec.parts, d.spec.tokens, d.spec.freeze] for d in self.donors]
-        return {"config": config, "transfers": transfers, "versions": package_versions()}
+        return {"config": decisive(self.typed), "transfers": transfers, "versions": package_versions()}
+
+
+def decisive(config: Config) -> Config:
+    """Return what of a stage's config, typed or as written, decides the numbers of its runs."""
+    config, trainer = _without(config, "stage"), _without(config.get("trainer") or {}, "trainer")
+    callbacks = as_list(trainer.get("callbacks"))
+    names = [item["class_path"] if isinstance(item, dict) else str(item) for item in callbacks]
+    ignored = IGNORED_BY_FINGERPRINT["trainer.callbacks"]
+    kept = [item for item, name in zip(callbacks, names, strict=True) if name.rpartition(".")[2] not in ignored]
+    return {**config, "trainer": {**trainer, "callbacks": kept}}
+
+
+def _without(config: Config, section: str) -> Config:
+    return {key: value for key, value in config.items() if key not in IGNORED_BY_FINGERPRINT[section]}
 
 
 def _digest(content: Any) -> str:
@@ -98,11 +113,19 @@ def _digest(content: Any) -> str:
 
 @dataclass(frozen=True)
 class CheckedStage:
-    """A stage that was parsed and built, without training: typed config, shapes of the weights, sizes of the data."""
+    """A stage that was parsed and built, without training.
+
+    Attributes:
+        typed: Its config, all defaults included.
+        weights: Its weights without storage.
+        sizes: Sizes of the parts of its data.
+        processes: Number of processes that train it.
+    """
 
     typed: Config
     weights: Weights
     sizes: dict[str, int]
+    processes: int = 1
 
 
 def check_recipe(recipe: Recipe) -> dict[str, CheckedStage]:
@@ -122,6 +145,7 @@ def check_recipe(recipe: Recipe) -> dict[str, CheckedStage]:
                 checked[stage.name] = built
                 found += _transfer_faults(stage, built, checked, where)
         faults += found + _replicate_faults(recipe, stage, where)
+    faults += _process_faults(checked)
     if faults:
         raise RecipeError(str(recipe.path), faults)
     return checked
@@ -156,29 +180,37 @@ def _build(stage: Stage, where: str, faults: list[Fault]) -> CheckedStage | None
         cli = RunCLI(stage.config, folder=Path())
         connect(cli.model, cli.datamodule, on_meta=True)
         _check_run(cli)
-        return CheckedStage(cli.typed_config(), weights_of(cli.model), data_sizes(cli.datamodule))
+        sizes, processes = data_sizes(cli.datamodule), cli.trainer.world_size
+        return CheckedStage(cli.typed_config(), weights_of(cli.model), sizes, processes)
     except Exception as error:  # any constructor, a user's own too, may refuse in its own way
         faults.append(Fault(where.rstrip("."), _first_lines(error)))
         return None
 
 
 def _check_run(cli: RunCLI) -> None:
-    """Let the module say what else it cannot work with."""
-    check = getattr(cli.model, "check", None)
-    if callable(check):
+    """Let module and data say what else they cannot work with."""
+    check_processes(cli.trainer)
+    if callable(check := getattr(cli.model, "check", None)):
         check(cli.trainer, cli.datamodule)
+    if callable(check := getattr(cli.datamodule, "check", None)):
+        check(cli.trainer.world_size)
 
 
 def _transfer_faults(stage: Stage, target: CheckedStage, checked: dict[str, CheckedStage], where: str) -> list[Fault]:
-    faults = []
+    """Try the transfers of a stage; one from a stage with faults of its own waits until those are mended."""
+    faults, donors = [], []
     for spec in stage.transfers:
         try:
             if is_file_source(spec.source):
-                plan_transfer(read_weights(Path(spec.source)), target.weights, spec)
+                donors.append((read_weights(Path(spec.source)), spec))
             elif spec.source in checked:
-                plan_transfer(checked[spec.source].weights, target.weights, spec)
+                donors.append((checked[spec.source].weights, spec))
         except ChainError as error:
-            faults.append(Fault(f"{where}transfer", str(error)))
+            faults.append(Fault(f"{where}transfer.from", str(error)))
+    try:
+        plan_transfers(donors, target.weights)
+    except ChainError as error:
+        faults.append(Fault(f"{where}transfer", str(error)))
     return faults
 
 
@@ -193,6 +225,14 @@ def _replicate_faults(recipe: Recipe, stage: Stage, where: str) -> list[Fault]:
             )
             faults.append(Fault(f"{where}replicates", message))
     return faults
+
+
+def _process_faults(checked: dict[str, CheckedStage]) -> list[Fault]:
+    """Refuse stages that differ in their number of processes, as the same processes live through all of them."""
+    first = next((stage.processes for stage in checked.values()), 1)
+    message = f"all stages are trained by the same processes, and the first has {first}"
+    others = [name for name, stage in checked.items() if stage.processes != first]
+    return [Fault(f"stages.{name}.trainer.devices", f"found {checked[name].processes}: {message}") for name in others]
 
 
 def _first_lines(error: Exception) -> str:

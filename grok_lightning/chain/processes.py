@@ -1,23 +1,31 @@
-"""The processes of a distributed run, joined once before the first stage."""
+"""The processes of a job: started or joined once before the first stage, in step until the last."""
 
-import logging
 import os
-import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
-import torch
+import torch.distributed
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, ParallelStrategy
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.strategies import ParallelStrategy
 
+from grok_lightning.callbacks import StageInterrupted
 from grok_lightning.chain.faults import ChainError
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
+Process = subprocess.Popen[bytes]
+
+LEADER = "GROK_LIGHTNING_LEADER"
+"""Environment variable by which a process knows the one that started it."""
+
+GRACE_SECONDS = 20.0
+"""How long rank 0 may take to notice that another process failed, and to say so."""
 
 
 class Processes:
@@ -36,82 +44,133 @@ class Processes:
         """Whether this process decides and writes."""
         return self.rank == 0
 
-    def broadcast(self, value: T) -> T:
-        """Return rank 0's value on every rank."""
+    def lead(self, decide: Callable[[], T]) -> T:
+        """Let rank 0 alone decide, and return what it decided on every rank.
+
+        Raises:
+            ChainError: On the other ranks, where rank 0 fails.
+            StageInterrupted: On the other ranks, where rank 0 raises it.
+        """
         if self.size == 1:
-            return value
-        box: list[Any] = [value]
-        torch.distributed.broadcast_object_list(box, src=0)
-        shared: T = box[0]
-        return shared
+            return decide()
+        decided: list[Any] = [None, None]
+        try:
+            if self.leads:
+                decided[0] = decide()
+        except BaseException as error:
+            known = isinstance(error, ChainError | StageInterrupted)
+            decided[1] = error if known else ChainError(f"rank 0 failed: {error}")
+            raise
+        finally:
+            torch.distributed.broadcast_object_list(decided, src=0)
+        if decided[1] is not None:
+            raise decided[1]
+        decision: T = decided[0]
+        return decision
 
-
-def join_processes(trainer: Trainer) -> Processes:
-    """Start the other processes, where the Trainer needs them, and set up the process group.
-
-    Every later Trainer of the chain finds both done. The subprocess launcher starts this very command again with
-    other ranks; under torchrun and SLURM the processes exist already.
-
-    Raises:
-        ChainError: If the strategy starts its processes anew for each fit.
-    """
-    strategy = trainer.strategy
-    if not isinstance(strategy, ParallelStrategy) or trainer.world_size == 1:
-        return Processes()
-    if not isinstance(strategy, DDPStrategy | FSDPStrategy) or getattr(strategy, "_start_method", "popen") != "popen":
-        raise ChainError("trainer.strategy: a chain needs processes that live through all stages; use 'ddp' or 'fsdp'")
-    if isinstance(strategy.launcher, _SubprocessScriptLauncher):
-        strategy.launcher.launch(lambda: None, trainer=trainer)
-    strategy.setup_environment()
-    return Processes(strategy.global_rank, trainer.world_size)
-
-
-class Interruption:
-    """Whether the job was asked to stop, and by which signal; a second Ctrl-C is obeyed at once."""
-
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-
-    def __call__(self) -> bool:
-        """Say whether to stop at the next chance."""
-        return self.signal is not None
-
-    @property
-    def exit_code(self) -> int:
-        """Exit code of a process ended by the signal."""
-        return 128 + (self.signal or signal.SIGINT)
-
-    def requeue(self) -> None:
-        """Ask SLURM to start the job again, where it announced the end of the time limit (SIGUSR1)."""
-        task = os.environ.get("SLURM_ARRAY_TASK_ID")
-        array = f"{os.environ.get('SLURM_ARRAY_JOB_ID')}_{task}" if task else None
-        job = array or os.environ.get("SLURM_JOB_ID")
-        if self.signal is signal.SIGUSR1 and job and os.environ.get("SLURM_PROCID", "0") == "0":
-            result = subprocess.run(["scontrol", "requeue", job], check=False)
-            log.log(logging.INFO if result.returncode == 0 else logging.ERROR, "requeue of job %s: %s", job, result)
+    def first(self, value: T | None) -> T | None:
+        """Return the value of the first rank that has one, on every rank."""
+        values: list[T | None] = [value]
+        if self.size > 1:
+            values = [None] * self.size
+            torch.distributed.all_gather_object(values, value)
+        return next((value for value in values if value is not None), None)
 
 
 @contextmanager
-def heed_signals() -> Iterator[Interruption]:
-    """Note Ctrl-C, SIGTERM and SIGUSR1 instead of dying of them, so that the run can save itself between two chunks.
+def joined_processes(trainer: Trainer, arguments: Sequence[str]) -> Iterator[Processes]:
+    """Start the other processes, where the Trainer needs them, and set up the process group; both for all stages.
 
-    Lightning leaves signals alone that have a handler. Outside the main thread nothing is changed.
+    Under torchrun and SLURM the processes exist already. Lightning's own launcher would start them at the first fit,
+    which is too late: rank 0 decides before it. When this process fails, those it started end too.
+
+    Args:
+        trainer: A Trainer as all stages have it.
+        arguments: Arguments of the command, which the other processes are given too.
     """
-    interruption = Interruption()
+    strategy = trainer.strategy
+    if not isinstance(strategy, ParallelStrategy) or trainer.world_size == 1:
+        yield Processes()
+        return
+    with _started(strategy, arguments):
+        strategy.setup_environment()
+        yield Processes(strategy.global_rank, trainer.world_size)
+        torch.distributed.destroy_process_group()
 
-    def note(number: int, frame: FrameType | None) -> None:
-        if interruption.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        interruption.signal = signal.Signals(number)
 
-    before: dict[int, Any] = {}
+@contextmanager
+def _started(strategy: ParallelStrategy, arguments: Sequence[str]) -> Iterator[None]:
+    """Run this very command with the other local ranks, unless somebody else starts the processes."""
+    environment = strategy.cluster_environment
+    if not isinstance(environment, LightningEnvironment) or environment.creates_processes_externally:
+        if LEADER in os.environ:
+            threading.Thread(target=_follow, args=(int(os.environ[LEADER]),), daemon=True).start()
+        yield
+        return
+    variables = {
+        "MASTER_ADDR": environment.main_address,
+        "MASTER_PORT": str(environment.main_port),
+        "NODE_RANK": str(environment.node_rank()),
+        "LOCAL_RANK": "0",  # which also tells Lightning that the other processes exist
+    }
+    command = [sys.executable, "-m", "grok_lightning", *arguments]
+    with _environment(variables), ExitStack() as others:
+        started = [
+            subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(rank), LEADER: str(os.getpid())})
+            for rank in range(1, len(strategy.parallel_devices or ()))
+        ]
+        others.push(partial(_end, started))
+        others.enter_context(_watched(started))
+        yield
+
+
+def _end(others: Sequence[Process], kind: type[BaseException] | None, *_: object) -> None:
+    """Wait for the other processes; after a failure, or when they do not come to an end, kill them."""
+    deadline = time.monotonic() + (GRACE_SECONDS if kind is None else 0)
+    for other in others:
+        try:
+            other.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            other.kill()
+            other.wait()
+
+
+@contextmanager
+def _watched(others: Sequence[Process]) -> Iterator[None]:
+    """End this process if it outlives the failure of another: it hangs in a collective that the other has left."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(1):
+            if any(other.poll() for other in others) and not done.wait(GRACE_SECONDS):
+                print("another process of the job failed: this one ends too", file=sys.stderr, flush=True)
+                os._exit(1)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
     try:
-        for heeded in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-            before[heeded] = signal.signal(heeded, note)
-    except ValueError:  # not the main thread
-        pass
-    try:
-        yield interruption
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        done.set()
+        thread.join()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have variables in the environment for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _follow(leader: int) -> None:
+    """End this process when the one that started it is gone."""
+    while os.getppid() == leader:
+        time.sleep(1)
+    os._exit(1)

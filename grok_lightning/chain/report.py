@@ -7,11 +7,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
-
 from grok_lightning.chain.faults import ChainError
-from grok_lightning.chain.folders import RECIPE_FILE
+from grok_lightning.chain.folders import LATEST_FILE, RECIPE_FILE
 from grok_lightning.chain.manifest import Manifest, read_manifest
+from grok_lightning.chain.merge import Config, read_config
 
 MILESTONES = ("memorised_at", "grokked_at", "sustained_at")
 MEDIANS = (*MILESTONES, "seconds", "test_accuracy")
@@ -39,24 +38,25 @@ class Report:
         folder: A folder `logs/<recipe>/run_000`, or `logs/<recipe>` for its latest.
 
     Raises:
-        ChainError: If there is no recipe in the folder.
+        ChainError: If there is no recipe in the folder, or a manifest is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
-        latest = folder / "latest"
-        self.folder = folder / latest.read_text().strip() if latest.is_file() else folder
+        latest = folder / LATEST_FILE
+        self.folder = folder / latest.read_text(encoding="utf-8").strip() if latest.is_file() else folder
         path = self.folder / RECIPE_FILE
-        if not path.is_file():
+        self.bodies: dict[str, Config] = read_config(path).get("stages", {}) if path.is_file() else {}
+        if not self.bodies:
             raise ChainError(f"{folder}: no {RECIPE_FILE} in it; expected a folder such as logs/<recipe>/run_000")
-        self.bodies: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
         self.findings = {stage: self._findings(stage) for stage in self.bodies}
         self.by_fingerprint = {f.manifest.fingerprint: f for fs in self.findings.values() for f in fs}
 
     @property
     def name(self) -> str:
         """Name of the recipe."""
-        names = [finding.manifest.recipe for finding in self.by_fingerprint.values()]
-        return names[0] if names else self.folder.parent.name
+        # A run that is reused from elsewhere, a link, may be another recipe's.
+        own = [found.manifest.recipe for found in self.by_fingerprint.values() if not found.folder.is_symlink()]
+        return own[0] if own else self.folder.resolve().parent.name
 
     def compare_to(self, stage: str) -> str | None:
         """Return the stage that a stage is compared to."""
@@ -91,9 +91,9 @@ class Report:
         }
 
     def _findings(self, stage: str) -> list[Finding]:
-        folders = sorted((self.folder / stage).glob("seed_*"), key=lambda path: int(path.name.removeprefix("seed_")))
-        found = [(read_manifest(folder), folder) for folder in folders]
-        return [Finding(manifest, folder) for manifest, folder in found if manifest is not None]
+        found = [(read_manifest(folder), folder) for folder in (self.folder / stage).glob("seed_*")]
+        findings = [Finding(manifest, folder) for manifest, folder in found if manifest is not None]
+        return sorted(findings, key=lambda finding: finding.manifest.seed)
 
     def _ratios(self, run: Finding, other: Finding, with_donor: bool) -> tuple[float, float]:
         """Return how many times sooner a run grokked than another, in steps and in seconds."""
@@ -132,12 +132,14 @@ class Report:
 
     def _run_json(self, finding: Finding) -> dict[str, Any]:
         manifest = finding.manifest
-        place = {"folder": str(finding.folder), "status": manifest.status}
-        return {**manifest.results, "seed": manifest.seed, "seconds": finding.value("seconds"), **place}
+        run = {"seed": manifest.seed, "seconds": finding.value("seconds"), "folder": str(finding.folder)}
+        unfinished = {} if manifest.status == "finished" else {"status": manifest.status}
+        return {**manifest.results, **run, **unfinished}
 
     def values(self, stage: str, name: str) -> list[float]:
         """Return a result of every finished run of a stage that has it; a step never reached is infinite."""
-        values = [finding.value(name) for finding in self.finished(stage)]
+        having = [found for found in self.finished(stage) if name == "seconds" or name in found.manifest.results]
+        values = [found.value(name) for found in having]
         if name in MILESTONES:
             values = [math.inf if value is None else value for value in values]
         return [value for value in values if value is not None]

@@ -1,6 +1,7 @@
 """One run: one stage with one seed, built, given its weights, trained, tested and recorded; or resumed."""
 
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,19 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from rich.console import Console
 
 from grok_lightning.callbacks import RunCheckpoint, RunRecord, StageProgress, newest_checkpoint
-from grok_lightning.chain.build import RunCLI, connect, data_sizes
+from grok_lightning.chain.build import RunCLI, connect, data_sizes, network_of
+from grok_lightning.chain.interruption import Interruption
 from grok_lightning.chain.manifest import Manifest, write_atomically
+from grok_lightning.chain.merge import dump_yaml
 from grok_lightning.chain.plan import Run
-from grok_lightning.chain.processes import Interruption, Processes
-from grok_lightning.chain.transfer import apply_transfer, save_transfers
-from grok_lightning.chain.weights import WEIGHTS_FILE, read_checkpoint, read_weights, save_weights, weights_of
+from grok_lightning.chain.processes import Processes
+from grok_lightning.chain.transfer import Landing, apply_transfer, plan_transfers, save_transfers
+from grok_lightning.chain.weights import (
+    WEIGHTS_FILE,
+    read_checkpoint,
+    read_weights,
+    save_weights,
+    tensor_digest,
+    weights_of,
+)
 from grok_lightning.logger import RunLogger
+from grok_lightning.networks import plain_named_parameters
 
 CONFIG_FILE = "config.yaml"
 
@@ -34,7 +44,7 @@ class RunSetting:
         donors: For each transfer, the folder or file its weights lie in.
         title: What the progress display calls it.
         processes: The processes of the job.
-        interrupted: Asked whether to save and stop.
+        interruption: Asked whether to save and stop.
         console: Where to print.
     """
 
@@ -42,7 +52,7 @@ class RunSetting:
     donors: Sequence[Path]
     title: str
     processes: Processes
-    interrupted: Interruption
+    interruption: Interruption
     console: Console
 
 
@@ -60,14 +70,11 @@ def train_run(run: Run, manifest: Manifest, setting: RunSetting) -> None:
         module, datamodule = cli.model, cli.datamodule
         connect(module, datamodule)
         _describe(manifest, cli)
-        transfers = [
-            apply_transfer(module, read_weights(path), donor.spec)
-            for donor, path in zip(run.donors, setting.donors, strict=True)
-        ]
+        transfers = _transfer(run, module, setting.donors)
+        manifest.parameters = _count_parameters(module)
         if setting.processes.leads:
             manifest.write(setting.folder)
             save_transfers(transfers, setting.folder, setting.console)
-        manifest.parameters = _count_parameters(module)
         cli.trainer.fit(module, datamodule=datamodule, ckpt_path=_resume_point(setting), weights_only=True)
         _test(cli.trainer, module, datamodule)
         manifest.results = _results(cli.trainer)
@@ -83,23 +90,29 @@ def train_run(run: Run, manifest: Manifest, setting: RunSetting) -> None:
 
 def _build(run: Run, setting: RunSetting, record: RunRecord) -> RunCLI:
     logger = RunLogger(setting.folder)
-    callbacks = [
-        record,
-        StageProgress(setting.title, setting.console),
-        RunCheckpoint(setting.folder, flush=logger.save, interrupted=setting.interrupted),
-    ]
+    callbacks = [setting.interruption, record, StageProgress(setting.title, setting.console), RunCheckpoint()]
     cli = RunCLI(run.config, setting.folder, callbacks, [logger])
+    for callback in cli.trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, RunCheckpoint):  # the chain's or the recipe's own
+            callback.interrupted = setting.interruption
     if setting.processes.leads:
         setting.folder.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(cli.typed_config(), sort_keys=False, allow_unicode=True)
-        write_atomically(setting.folder / CONFIG_FILE, text)
+        write_atomically(setting.folder / CONFIG_FILE, dump_yaml(run.typed))
         checkpoint = newest_checkpoint(setting.folder)
         logger.rewind(read_checkpoint(checkpoint)["global_step"] if checkpoint else -1)
     return cli
 
 
+def _transfer(run: Run, module: LightningModule, sources: Sequence[Path]) -> list[list[Landing]]:
+    """Move weights from all donors, or from none if one does not fit."""
+    specs = [donor.spec for donor in run.donors]
+    donors = [(read_weights(path), spec) for path, spec in zip(sources, specs, strict=True)]
+    plan_transfers(donors, weights_of(module))
+    return [apply_transfer(module, donor, spec) for donor, spec in donors]
+
+
 def _resume_point(setting: RunSetting) -> str | None:
-    checkpoint = setting.processes.broadcast(newest_checkpoint(setting.folder))
+    checkpoint = setting.processes.lead(lambda: newest_checkpoint(setting.folder))
     return None if checkpoint is None else str(checkpoint)
 
 
@@ -117,7 +130,12 @@ def _results(trainer: Trainer) -> dict[str, Any]:
         found = getattr(callback, "results", None)
         if callable(found):
             results.update(found())
-    return results
+    return {name: value if _is_plain(value) else None for name, value in results.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    """Say whether JSON has the value: it has neither infinity nor NaN."""
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _describe(manifest: Manifest, cli: RunCLI) -> None:
@@ -125,28 +143,27 @@ def _describe(manifest: Manifest, cli: RunCLI) -> None:
     manifest.device = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     manifest.data = {**data_sizes(cli.datamodule)}
     parts = getattr(cli.datamodule, "parts", None)
-    if isinstance(parts, dict):
-        manifest.data["hash"] = _hash_tensors(parts)
+    if isinstance(parts, dict) and all(map(_is_tensors, parts.values())):
+        digests = {name: [tensor_digest(tensor) for tensor in part] for name, part in sorted(parts.items())}
+        manifest.data["hash"] = hashlib.sha256(str(digests).encode()).hexdigest()[:16]
 
 
-def _hash_tensors(parts: dict[str, Sequence[torch.Tensor]]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(parts):
-        for tensor in parts[name]:
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+def _is_tensors(part: Any) -> bool:
+    return isinstance(part, tuple) and all(isinstance(item, torch.Tensor) for item in part)
 
 
 def _count_parameters(module: LightningModule) -> dict[str, int]:
-    total = sum(tensor.numel() for tensor in weights_of(module).tensors.values())
-    return {"total": total, "trainable": sum(p.numel() for p in module.parameters() if p.requires_grad)}
+    """Count all numbers of the network that are parameters, frozen rows of them included; and those that train."""
+    network, tensors = network_of(module), weights_of(module).tensors
+    total = sum(tensors[name].numel() for name, _ in plain_named_parameters(network))
+    return {"total": total, "trainable": sum(p.numel() for p in network.parameters() if p.requires_grad)}
 
 
 def _log_results(trainer: Trainer, run: Run, manifest: Manifest) -> None:
     hyperparameters = {
         "stage": run.stage.name,
         "seed": run.seed,
-        **_flat({k: run.config[k] for k in ("model", "data")}),
+        **_flat({key: run.config[key] for key in ("model", "data") if key in run.config}),
     }
     results = {name: value for name, value in manifest.results.items() if isinstance(value, int | float)}
     for logger in trainer.loggers:

@@ -1,198 +1,245 @@
-"""Checks a run's config against the signatures of the classes it names: every fault at once, nearest names offered."""
+"""Checks a run's config against the signatures of the classes it names: every fault at once, nearest names offered.
+
+LightningCLI's parser stops at the first fault and explains it by every branch of every union it tried. So a config is
+walked here, class by class and argument by argument, and the parser is asked about one value at a time.
+"""
 
 import argparse
+import dataclasses
+import difflib
 import inspect
-import re
-import typing
 from collections.abc import Iterator
-from functools import cache
-from importlib import import_module
 from typing import Any
 
-from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LRSchedulerTypeTuple
-from torch import nn
-from torch.optim import Optimizer
+from lightning.pytorch.cli import LightningArgumentParser, LRSchedulerCallable, OptimizerCallable
 
-from grok_lightning.chain.faults import ChainError, Fault, nearest
+from grok_lightning.chain.annotations import Forms, choices_of, forms, words
+from grok_lightning.chain.faults import ChainError, Fault, nearest, shown
 from grok_lightning.chain.merge import CLASS_KEYS, Config
+from grok_lightning.chain.signatures import arguments_of, build_error, find_class, refusal, subclasses
 
-OUR_PACKAGE = "grok_lightning."
+NEST = "; nest it: dotted keys are for the top of a recipe and of a stage"
+TRAINER = "lightning.pytorch.Trainer"
+TYPES: dict[str, Any] = {
+    "seed_everything": int,
+    "model": LightningModule,
+    "data": LightningDataModule | None,
+    "optimizer": OptimizerCallable | None,
+    "lr_scheduler": LRSchedulerCallable | None,
+}
+"""Types of the keys of a run's config, beside the Trainer's arguments."""
+BUILT_LATE = ("optimizer", "lr_scheduler")
+"""Keys of which the parser makes a function only: nothing on the way has asked it about the whole."""
 
 
 def config_faults(config: Config, where: str) -> list[Fault]:
-    """Return what is wrong with a run's config: unknown classes and arguments, wrong types and values."""
-    faults = [] if config.get("model") else [Fault(f"{where}model", "is missing; expected class_path and init_args")]
-    bases: dict[str, type] = {"model": LightningModule, "data": LightningDataModule}
+    """Return what is wrong with a run's config: unknown classes and arguments, wrong types and values.
+
+    Classes given by class_path are built on the way, each by itself, so that what its constructor refuses is found
+    where it is. Constructors are cheap; networks, which wait for their data, are not built.
+    """
+    faults = []
+    if config.get("model") is None:
+        faults.append(Fault(f"{where}model", "is missing; expected class_path and init_args of LightningModule"))
     for key, value in config.items():
-        if key in bases:
-            found = [*_class_faults(value, bases[key], f"{where}{key}")]
-        elif key == "trainer":
-            found = [*_argument_faults(value, Trainer, f"{where}{key}")]
-        else:
-            found = []
-        faults.extend(found or _value_faults(key, value, where))
+        if key == "trainer":
+            faults += _trainer_faults(value, f"{where}{key}")
+        elif key in TYPES and not (key == "model" and value is None):
+            found = [*_value_faults(value, TYPES[key], f"{where}{key}")]
+            if not found and key in BUILT_LATE:
+                found = [*_build_faults(value, TYPES[key], f"{where}{key}")]
+            faults += found
     return faults
 
 
-def _class_faults(value: Any, base: type, where: str) -> Iterator[Fault]:
-    """Yield what is wrong with a class given by class_path and init_args."""
-    if isinstance(value, str):
-        value = {"class_path": value}
-    if not isinstance(value, dict):
-        yield Fault(where, f"expected class_path and init_args, found {value!r}")
-        return
-    for key in value:
-        if key not in CLASS_KEYS:
-            yield Fault(f"{where}.{key}", f"no such key{nearest(key, CLASS_KEYS)}")
-    path = value.get("class_path")
-    if not isinstance(path, str):
-        yield Fault(f"{where}.class_path", "is missing; expected the name of a class")
-        return
-    found = _find_class(path, base)
-    if isinstance(found, str):
-        yield Fault(f"{where}.class_path", found)
+def _trainer_faults(value: Any, where: str) -> Iterator[Fault]:
+    found = [*_argument_faults(value, Trainer, where)]
+    yield from found
+    if not found:
+        displays = ("enable_progress_bar", "enable_model_summary")  # the chain has its own
+        arguments = {name: inner for name, inner in value.items() if name not in displays}
+        arguments["logger"] = value.get("logger") or False
+        yield from _build_faults({"class_path": TRAINER, "init_args": arguments}, Trainer, where)
+
+
+def _value_faults(value: Any, annotation: Any, where: str) -> Iterator[Fault]:
+    """Yield what is wrong with a value of a type, as deep inside as it can be told."""
+    form = forms(annotation)
+    if isinstance(value, dict) and _is_class(value, form):
+        yield from _class_faults(value, annotation, where, f"{where}.class_path")
+    elif isinstance(value, dict) and form.record is not None and "class_path" not in value:
+        found = [*_argument_faults(value, form.record, where)]
+        yield from found or _build_faults(value, form.record, where)
+    elif isinstance(value, dict) and form.values is not None:
+        for key, inner in value.items():
+            yield from _value_faults(inner, form.values, f"{where}.{key}")
+    elif isinstance(value, list) and _has_items(value, form):
+        types = form.items if isinstance(form.items, tuple) else (form.items,) * len(value)
+        for index, (inner, type_of_item) in enumerate(zip(value, types, strict=True)):
+            yield from _value_faults(inner, type_of_item, f"{where}[{index}]")
+    elif refused := refusal(value, annotation):
+        yield from _refused(value, annotation, refused, where)
+
+
+def _is_class(value: Config, form: Forms) -> bool:
+    """Say whether a mapping is meant as a class with arguments."""
+    if form.is_free or form.record is not None or form.values is not None:
+        return bool(form.bases) and "class_path" in value
+    return bool(form.bases)
+
+
+def _has_items(value: list[Any], form: Forms) -> bool:
+    """Say whether the items of a list have types of their own."""
+    return form.items is not None and (not isinstance(form.items, tuple) or len(form.items) == len(value))
+
+
+def _refused(value: Any, annotation: Any, refused: str, where: str) -> Iterator[Fault]:
+    """Yield what is wrong with a value that the parser refuses: with a class given by its name alone, or at all."""
+    form = forms(annotation)
+    if isinstance(value, str) and form.bases:
+        yield from _class_faults({"class_path": value}, annotation, where, where)
+    elif isinstance(value, dict) and form.record is not None:
+        yield Fault(where, refused)
     else:
-        yield from _argument_faults(value.get("init_args"), found, f"{where}.init_args")
+        yield Fault(where, f"expected {words(annotation)}, found {shown(value)}{_hint(value, annotation)}")
 
 
-def _argument_faults(arguments: Any, target: Any, where: str) -> Iterator[Fault]:
-    """Yield what is wrong with the names of a class's arguments, and with the classes among their values."""
-    if not isinstance(arguments, dict | None):
-        yield Fault(where, f"expected a mapping of arguments, found {arguments!r}")
+def _class_faults(spec: Config, annotation: Any, where: str, name_at: str) -> Iterator[Fault]:
+    """Yield what is wrong with a class given by class_path and init_args."""
+    form, path = forms(annotation), spec.get("class_path")
+    names = " or ".join(base.__name__ for base in form.bases)
+    if not isinstance(path, str):
+        is_base = spec and not spec.keys() & set(CLASS_KEYS) and refusal(spec, annotation) is None
+        if not is_base:
+            yield Fault(f"{where}.class_path", f"is missing; expected the name of a class below {names}")
         return
-    annotations = _annotations(target)
-    if annotations is None:
+    try:
+        target = find_class(path, form.bases)
+    except LookupError as error:
+        yield Fault(name_at, str(error.args[0]))
         return
-    for name, value in (arguments or {}).items():
-        if name not in annotations:
-            yield Fault(f"{where}.{name}", f"{_short_name(target)} has no such argument{nearest(name, annotations)}")
-            continue
-        bases = _classes_in(annotations[name])
-        for place, item in _class_values(value, f"{where}.{name}"):
-            yield from _class_faults(item, bases[0] if bases else object, place)
+    is_below = inspect.isclass(target) and issubclass(target, form.bases)
+    if inspect.isabstract(target):
+        yield Fault(name_at, f"{path!r} is abstract; name a class below it")
+    elif not is_below and not _makes_one(target, spec, annotation):
+        yield Fault(name_at, f"{path!r} is no {names}")
+    elif found := [*_spec_faults(spec, target, form.skip if is_below else 0, where)]:
+        yield from found
+    elif form.skip == 0:
+        yield from _build_faults(spec, target if is_below else annotation, where)
 
 
-def _value_faults(key: str, value: Any, where: str) -> list[Fault]:
-    """Return the fault that the typed parser finds in the value of one top key."""
-    parser = _parser()
-    try:
-        parser.parse_object({key: value})
-    except (ArgumentError, ValueError, TypeError) as error:
-        place, message = _plain_message(str(error), key)
-        return [Fault(f"{where}{place}", message)]
-    return []
+def _makes_one(target: Any, spec: Config, annotation: Any) -> bool:
+    """Say whether a function, or a class that is not below its base, is what LightningCLI accepts all the same."""
+    if inspect.isclass(target):
+        return refusal(spec, annotation) is None
+    return callable(target) and (forms(annotation).skip == 0 or refusal(spec["class_path"], annotation) is None)
 
 
-@cache
-def _parser() -> LightningArgumentParser:
-    """Return a parser of the keys of a LightningCLI config, none of them required."""
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_argument("--seed_everything", type=int)
-    parser.add_lightning_class_args(Trainer, "trainer")
-    parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True, required=False)
-    parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=False)
-    parser.add_optimizer_args((Optimizer,))
-    parser.add_lr_scheduler_args(LRSchedulerTypeTuple)
-    return parser
+def _build_faults(value: Any, annotation: Any, where: str) -> Iterator[Fault]:
+    error = build_error(value, annotation)
+    if error:
+        yield Fault(where, error)
 
 
-def _plain_message(text: str, key: str) -> tuple[str, str]:
-    """Return place and message of the innermost cause in a parser's error text."""
-    place = [key]
-    for word in re.findall(r"Parser key \"([^\"]+)\"", text):
-        path = word.split(".")
-        place = path if path[0] == key else [*place, *path]
-    causes = re.findall(
-        r"(?:Expected an? |expected an? |Option |does not accept|Not a valid|does not validate).*", text
-    )
-    cause = next((line for line in causes if "NoneType" not in line and "function or a callable" not in line), text)
-    cause = re.sub(r"\. Got value: Namespace\(.*$", "", cause).replace("typing.", "").replace("<class '", "")
-    return ".".join(place), cause.replace("'>", "").replace("Got value:", "found").strip().rstrip(".")
+def _spec_faults(spec: Config, target: Any, skip: int, where: str) -> Iterator[Fault]:
+    """Yield what is wrong with the keys beside a class_path, and with the arguments."""
+    for key in spec:
+        if key not in CLASS_KEYS:
+            is_argument = key in (arguments_of(target, skip) or ())
+            hint = "; arguments belong under init_args" if is_argument else nearest(key, CLASS_KEYS)
+            yield Fault(f"{where}.{key}", f"no such key{NEST if '.' in str(key) else hint}")
+    more = spec.get("dict_kwargs", {})
+    if not isinstance(more, dict):
+        yield Fault(f"{where}.dict_kwargs", f"expected a mapping of arguments, found {shown(more)}")
+        more = {}
+    yield from _argument_faults(spec.get("init_args", {}), target, f"{where}.init_args", skip, more)
 
 
-def _find_class(path: str, base: type) -> type | str:
-    """Return the class (or the function that makes one) a path names, or what is wrong with the path."""
-    if "." not in path:
-        known = {cls.__name__: cls for cls in _subclasses(base)}
-        return known.get(path) or f"no {_short_name(base)} is called {path!r}{nearest(path, known)}"
-    module_name, _, name = path.rpartition(".")
-    try:
-        module = import_module(module_name)
-    except ImportError as error:
-        return f"cannot import {module_name!r}: {error}"
-    if not hasattr(module, name):
-        return f"{module_name} has no {name!r}{nearest(name, [n for n in vars(module) if not n.startswith('_')])}"
-    found: type = getattr(module, name)
-    return found
+def _argument_faults(given: Any, target: Any, where: str, skip: int = 0, more: Config | None = None) -> Iterator[Fault]:
+    """Yield what is wrong with the arguments of a class: unknown ones, those missing, and their values."""
+    if not isinstance(given, dict):
+        yield Fault(where, f"expected a mapping of arguments, found {shown(given)}")
+        return
+    known = arguments_of(target, skip)
+    if known is None:
+        return
+    for name, value in given.items():
+        if name not in known:
+            yield Fault(f"{where}.{name}", f"{target.__name__} {_unknown(name, target, known)}")
+        elif type(value) is not type(known[name].default) or value != known[name].default:
+            yield from _value_faults(_completed(value, known[name].default), known[name].annotation, f"{where}.{name}")
+    for name, argument in known.items():
+        if argument.is_required and name not in given and name not in (more or {}):
+            yield Fault(f"{where}.{name}", f"is missing; expected {words(argument.annotation)}")
 
 
-def _subclasses(base: type) -> Iterator[type]:
-    """Yield the imported classes below a base that a user may name; ours only where there would be hundreds."""
-    seen: set[type] = {base}
-    waiting = [base]
-    while waiting:
-        for cls in waiting.pop().__subclasses__():
-            if cls not in seen:
-                seen.add(cls)
-                waiting.append(cls)
-                if base not in (nn.Module, object) or cls.__module__.startswith(OUR_PACKAGE):
-                    yield cls
+def _completed(value: Any, default: Any) -> Any:
+    """Return a mapping for a dataclass with the fields that its default has."""
+    if not dataclasses.is_dataclass(default) or not isinstance(value, dict) or "class_path" in value:
+        return value
+    return {**{field.name: getattr(default, field.name) for field in dataclasses.fields(default)}, **value}
 
 
-def _annotations(target: Any) -> dict[str, Any] | None:
-    """Return the annotations of a class's arguments, or None where it takes any."""
-    function = target.__init__ if inspect.isclass(target) else target
-    parameters = inspect.signature(function).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return None
-    try:
-        hints = typing.get_type_hints(function)
-    except (NameError, TypeError):
-        hints = {}
-    return {name: hints.get(name, Any) for name in parameters if name != "self"}
+def _unknown(name: Any, target: Any, known: Config) -> str:
+    if "." in str(name):
+        return f"has no such argument{NEST}"
+    if name in (arguments_of(target) or ()):
+        return "gets this argument from the run; leave it out"
+    return f"has no such argument{nearest(name, known)}"
 
 
-def _classes_in(annotation: Any) -> list[type]:
-    """Return the classes an annotation admits as class_path: through unions, lists, and what a callable returns."""
-    if inspect.isclass(annotation) and not typing.get_args(annotation):
-        return [annotation] if annotation.__module__ != "builtins" else []
-    arguments = typing.get_args(annotation)
-    if typing.get_origin(annotation) is not None and "Callable" in str(typing.get_origin(annotation)):
-        arguments = arguments[-1:]
-    return [cls for argument in arguments if not isinstance(argument, list) for cls in _classes_in(argument)]
-
-
-def _class_values(value: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """Yield the values that are classes with arguments: the value itself, or the items of a list."""
-    if isinstance(value, dict) and "class_path" in value:
-        yield where, value
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            if isinstance(item, dict) and "class_path" in item:
-                yield f"{where}[{index}]", item
-
-
-def _short_name(target: Any) -> str:
-    return getattr(target, "__name__", str(target))
+def _hint(value: Any, annotation: Any) -> str:
+    """Return how a plain value may have been meant."""
+    choices = [choice for choice in choices_of(annotation) if isinstance(choice, str)]
+    close = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    is_whole = isinstance(value, float) and value.is_integer() and refusal(int(value), annotation) is None
+    return f"; write {int(value)}" if is_whole else ""
 
 
 def print_arguments(key: str, class_name: str) -> int:
     """Print the arguments of a class that a key of a recipe can name, or of the Trainer; return the exit code.
 
+    Args:
+        key: Key of a class, such as `model` or `model.network`, or `trainer`.
+        class_name: The class, by name or path; not needed for the Trainer.
+
     Raises:
         ChainError: If the key or the class is unknown.
     """
-    bases: dict[str, type] = {"model": LightningModule, "data": LightningDataModule}
-    if key not in (*bases, "trainer"):
-        raise ChainError(f"--{key}.help: no such key{nearest(key, [*bases, 'trainer'])}")
-    target: Any = Trainer
-    if key != "trainer":
-        target = _find_class(class_name, bases[key]) if class_name else f"--{key}.help needs the name of a class"
-    if isinstance(target, str):
-        raise ChainError(target)
-    parser = LightningArgumentParser(prog=f"--{key}.", usage=argparse.SUPPRESS, add_help=False)
-    parser.add_class_arguments(target, fail_untyped=False, instantiate=False)
+    found = _forms_of_key(key)
+    bases = tuple(dict.fromkeys(base for form in found for base in form.bases))
+    if key != "trainer" and not class_name:
+        raise ChainError(f"--{key}.help needs the name of a class below {' or '.join(base.__name__ for base in bases)}")
+    try:
+        target = find_class(class_name or TRAINER, bases)
+    except LookupError as error:
+        raise ChainError(f"--{key}.help: {error.args[0]}") from None
+    is_class = inspect.isclass(target)
+    skip = max((form.skip for form in found if is_class and issubclass(target, form.bases)), default=0)
+    parser = LightningArgumentParser(description="", usage=argparse.SUPPRESS, add_help=False)
+    summary = (inspect.getdoc(target) or "").partition("\n")[0]
+    group = parser.add_argument_group(f"{target.__name__}: {summary}".rstrip(".: "))
+    add: Any = group.add_class_arguments if is_class else group.add_function_arguments
+    add(target, key, as_group=False, skip={skip} if skip else None, fail_untyped=False)
     parser.print_help()
     return 0
+
+
+def _forms_of_key(key: str) -> list[Forms]:
+    """Return the classes that a dotted key of a recipe can name: several, where several classes have such a key."""
+    arguments = [*((name, forms(annotation)) for name, annotation in TYPES.items()), ("trainer", Forms((Trainer,)))]
+    found, place = [Forms()], ""
+    for word in key.split("."):
+        classes = [(name, form) for name, form in arguments if form.bases and not form.is_free]
+        found = [form for name, form in classes if name == word]
+        if not found:
+            hint = nearest(word, [name for name, _ in classes])
+            raise ChainError(f"--{key}.help: no such key below {place or 'the top'}{hint}")
+        place = f"{place}.{word}".lstrip(".")
+        below = [arguments_of(cls) or {} for form in found for cls in subclasses(form.bases)]
+        arguments = [(name, forms(argument.annotation)) for each in below for name, argument in each.items()]
+    return found

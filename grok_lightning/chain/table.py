@@ -8,6 +8,7 @@ from statistics import median
 from rich import box
 from rich.table import Table
 
+from grok_lightning.chain.faults import unwritable
 from grok_lightning.chain.manifest import write_atomically
 from grok_lightning.chain.report import Report
 
@@ -32,9 +33,17 @@ def markdown_table(report: Report) -> str:
 
 
 def save_report(report: Report) -> None:
-    """Write report.md and report.json beside the runs."""
-    write_atomically(report.folder / "report.md", f"# {report.name}\n\n{markdown_table(report)}")
-    write_atomically(report.folder / "report.json", json.dumps(report.to_json(), indent=2, ensure_ascii=False) + "\n")
+    """Write report.md and report.json beside the runs.
+
+    Raises:
+        ChainError: If the folder cannot be written.
+    """
+    plain = json.dumps(report.to_json(), indent=2, ensure_ascii=False)
+    try:
+        write_atomically(report.folder / "report.md", f"# {report.name}\n\n{markdown_table(report)}")
+        write_atomically(report.folder / "report.json", f"{plain}\n")
+    except OSError as error:
+        raise unwritable(report.folder, error) from None
 
 
 def _rows(report: Report) -> list[list[str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lightning.pytorch import LightningModule
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from grok_lightning.chain.build import network_of
@@ -14,10 +15,12 @@ from grok_lightning.chain.faults import ChainError, nearest
 from grok_lightning.chain.manifest import write_atomically
 from grok_lightning.chain.recipe import TransferSpec
 from grok_lightning.chain.weights import Weights, weights_of
-from grok_lightning.networks import freeze, load_tensors, plain_named_parameters, tied_names
+from grok_lightning.networks import freeze, load_tensors, plain_named_parameters
 from grok_lightning.optim import matches
 
 TRANSFER_FILE = "transfer.json"
+TokenRow = tuple[str, int, int]
+"""A token with its row in the donor and its row here."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Landing:
         tokens: Names of the tokens these rows stand for.
         source: Where it comes from.
         frozen: Whether what landed stays as it is.
+        tied: Other names of the same tensor in the network, which are filled and frozen with it.
     """
 
     name: str
@@ -41,6 +45,12 @@ class Landing:
     tokens: tuple[str, ...]
     source: str
     frozen: bool
+    tied: tuple[str, ...] = ()
+
+    @property
+    def filled(self) -> set[int]:
+        """All rows that are filled; a number counts as one row."""
+        return set(range(self.shape[0] if self.shape else 1) if self.rows is None else self.rows)
 
 
 def plan_transfer(donor: Weights, target: Weights, spec: TransferSpec) -> list[Landing]:
@@ -54,30 +64,60 @@ def plan_transfer(donor: Weights, target: Weights, spec: TransferSpec) -> list[L
     """
     faults: list[str] = []
     names = _selected(donor, target, spec, faults)
-    _check_names("freeze", [] if isinstance(spec.freeze, bool) else spec.freeze, names, faults)
-    rows = _token_rows(donor, target, spec, names, faults)
+    selected = [other for name in names for other in sorted(target.names_of(name))]
+    _check_names("freeze", [] if isinstance(spec.freeze, bool) else spec.freeze, selected, faults)
+    by_token = [name for name in names if target.has_tokens(name) and donor.has_tokens(name)]
+    rows = _token_rows(donor, target, spec, by_token, faults)
     landings = []
     for name in names:
         here, there = tuple(target[name].shape), tuple(donor[name].shape)
-        by_token = rows is not None and name in target.token_parameters and name in donor.token_parameters
-        if (here[1:] != there[1:]) if by_token else (here != there):
-            faults.append(
-                f"{name} has the shape {there} in the donor and {here} here; the networks must be alike there"
-            )
-            continue
-        landings.append(_landing(name, here, rows if by_token else None, donor, spec))
-    if spec.tokens is not None and not any(landing.tokens for landing in landings):
-        faults.append(f"tokens are given, but nothing in {', '.join(spec.parts)} has rows for tokens")
+        moves_rows = rows is not None and name in by_token
+        if (here[1:] != there[1:]) if moves_rows else (here != there):
+            faults.append(f"{name} has the shape {there} in the donor and {here} here; they must be alike")
+        else:
+            landings.append(_landing(name, rows if moves_rows else None, donor, target, spec))
+    faults += [
+        f"{landing.name} lands only in part and is tied to {landing.tied[0]}: it cannot be frozen in part"
+        for landing in landings
+        if landing.frozen and landing.tied and landing.rows is not None
+    ]
     if faults:
         raise ChainError("\n".join(faults))
     return landings
+
+
+def plan_transfers(donors: Iterable[tuple[Weights, TransferSpec]], target: Weights) -> list[list[Landing]]:
+    """Say what all transfers of a stage move.
+
+    Raises:
+        ChainError: As `plan_transfer`; or if a tensor, or a row of it, is moved twice, or nothing is left to train.
+    """
+    faults, transfers = [], []
+    for donor, spec in donors:
+        try:
+            transfers.append(plan_transfer(donor, target, spec))
+        except ChainError as error:
+            faults.append(str(error))
+    moved: dict[frozenset[str], set[int]] = {}
+    frozen: set[str] = set()
+    for landing in (landing for landings in transfers for landing in landings):
+        names = target.names_of(landing.name)
+        if landing.filled & moved.setdefault(names, set()):
+            faults.append(f"{landing.name} is moved twice, by two transfers; let each move other parts or other tokens")
+        moved[names] |= landing.filled
+        frozen |= names if landing.frozen and landing.rows is None else set()
+    if not faults and frozen.issuperset(target.names) and frozen:
+        faults.append("all that the network has is moved and frozen: nothing is left to train")
+    if faults:
+        raise ChainError("\n".join(dict.fromkeys(faults)))
+    return transfers
 
 
 def apply_transfer(module: LightningModule, donor: Weights, spec: TransferSpec) -> list[Landing]:
     """Move weights into a module and freeze what is to stay.
 
     Raises:
-        ChainError: As `plan_transfer`.
+        ChainError: As `plan_transfer`; the module is then as it was.
     """
     network = network_of(module)
     landings = plan_transfer(donor, weights_of(module), spec)
@@ -86,12 +126,11 @@ def apply_transfer(module: LightningModule, donor: Weights, spec: TransferSpec) 
         if landing.donor_rows is not None:
             values = values[list(landing.donor_rows)]
         load_tensors(network, {landing.name: values}, landing.rows)
-    ties = tied_names(network)
     parameters = {name for name, _ in plain_named_parameters(network)}
     for landing in landings:
-        name = ties.get(landing.name, landing.name)
-        if landing.frozen and name in parameters:  # a buffer is not trained anyway
-            freeze(network, name, landing.rows)
+        trained = parameters.intersection([landing.name, *landing.tied])  # empty for a buffer
+        if landing.frozen and trained:
+            freeze(network, trained.pop(), landing.rows)
     return landings
 
 
@@ -100,40 +139,55 @@ def save_transfers(transfers: Sequence[Sequence[Landing]], folder: Path, console
     landings = [landing for landings in transfers for landing in landings]
     if not landings:
         return
-    plain = [{**vars(landing), "tokens": list(landing.tokens)} for landing in landings]
-    write_atomically(folder / TRANSFER_FILE, json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(
+        folder / TRANSFER_FILE, json.dumps([vars(x) for x in landings], indent=1, ensure_ascii=False) + "\n"
+    )
     table = Table("tensor", "shape", "rows", "from", "", box=None, padding=(0, 2, 0, 2))
     for landing in landings:
         rows = "all" if landing.rows is None else f"{len(landing.rows)} of {landing.shape[0]}"
         shape = " × ".join(map(str, landing.shape))
-        table.add_row(landing.name, shape, rows, landing.source, "frozen" if landing.frozen else "trained")
+        names = " = ".join([landing.name, *landing.tied])
+        table.add_row(names, shape, rows, escape(landing.source), "frozen" if landing.frozen else "trained")
     console.print(table)
 
 
 def _landing(
-    name: str, shape: tuple[int, ...], rows: list[tuple[str, int, int]] | None, donor: Weights, spec: TransferSpec
+    name: str, rows: Sequence[TokenRow] | None, donor: Weights, target: Weights, spec: TransferSpec
 ) -> Landing:
     """Return a landing; rows that are all there in the same order are simply the whole tensor."""
-    frozen = spec.freeze if isinstance(spec.freeze, bool) else any(matches(name, part) for part in spec.freeze)
-    tokens = tuple(token for token, _, _ in rows or ())
-    here = tuple(row for _, _, row in rows or ())
-    there = tuple(row for _, row, _ in rows or ())
+    shape, names = tuple(target[name].shape), target.names_of(name)
+    frozen = spec.freeze if isinstance(spec.freeze, bool) else any(matches(n, p) for n in names for p in spec.freeze)
+    tokens, there, here = zip(*rows, strict=True) if rows else ((), (), ())
     whole = rows is None or (here == there == tuple(range(shape[0])) and len(here) == donor[name].shape[0])
-    return Landing(name, shape, None if whole else here, None if whole else there, tokens, donor.source, frozen)
+    return Landing(
+        name=name,
+        shape=shape,
+        rows=None if whole else here,
+        donor_rows=None if whole else there,
+        tokens=tokens,
+        source=donor.source,
+        frozen=frozen,
+        tied=tuple(sorted(names - {name})),
+    )
 
 
 def _selected(donor: Weights, target: Weights, spec: TransferSpec, faults: list[str]) -> list[str]:
-    """Return the names that the parts select, in the donor's order."""
+    """Return the names that the parts select, in this network's order; of one tensor here, the first name alone."""
     _check_names("parts", spec.parts, donor.names, faults)
-    names = [name for name in donor.names if any(matches(name, part) for part in spec.parts)]
+    there = [name for name in donor.names if any(matches(name, part) for part in spec.parts)]
     here = [name for name in target.names if any(matches(name, part) for part in spec.parts)]
-    lost = [name for name in names if name not in target.names]
+    lost = [name for name in there if name not in target.names]
     empty = [name for name in here if name not in donor.names]
     if lost:
         faults.append(f"the donor has {_some(lost)}, this network has not{nearest(lost[0], target.names)}")
-    if empty and names:
+    if empty and there:
         faults.append(f"this network has {_some(empty)}, the donor has not; name the tensors to move by a pattern")
-    return [name for name in names if name in target.names]
+    first: dict[frozenset[str], str] = {}
+    for name in (name for name in here if name in donor.names):
+        kept = first.setdefault(target.names_of(name), name)
+        if name not in donor.names_of(kept):
+            faults.append(f"{kept} and {name} are one tensor here, but two in the donor; move one of them, by its name")
+    return list(first.values())
 
 
 def _check_names(key: str, parts: Iterable[str], names: Sequence[str], faults: list[str]) -> None:
@@ -144,19 +198,19 @@ def _check_names(key: str, parts: Iterable[str], names: Sequence[str], faults: l
 
 
 def _token_rows(
-    donor: Weights, target: Weights, spec: TransferSpec, names: list[str], faults: list[str]
-) -> list[tuple[str, int, int]] | None:
+    donor: Weights, target: Weights, spec: TransferSpec, by_token: list[str], faults: list[str]
+) -> list[TokenRow] | None:
     """Return the tokens that move, each with its row in the donor and here; None where rows mean no tokens."""
+    if spec.tokens is not None and not by_token:
+        faults.append(f"tokens are given, but nothing in {', '.join(spec.parts)} has rows for tokens")
     if donor.vocabulary is None or target.vocabulary is None:
-        if spec.tokens is not None:
-            faults.append("tokens are given, but donor or network has no vocabulary")
         return None
     there = {token: row for row, token in enumerate(donor.vocabulary)}
     common = {token: (there[token], row) for row, token in enumerate(target.vocabulary) if token in there}
     for token in spec.tokens or ():
         if token not in common:
             faults.append(f"tokens: {token!r} is not known to both{nearest(token, common)}")
-    if not common and any(name in target.token_parameters for name in names):
+    if not common and by_token:
         known = f"{_some(donor.vocabulary)} there, {_some(target.vocabulary)} here"
         faults.append(f"donor and network have no token in common: {known}")
     return [(token, *rows) for token, rows in common.items() if spec.tokens is None or token in spec.tokens]

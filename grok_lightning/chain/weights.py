@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,8 @@ from grok_lightning.networks import joined_rows, named_tensors, tied_names
 
 WEIGHTS_FILE = "network.safetensors"
 NETWORK_PREFIX = "network."
+METADATA = "grok_lightning"
+"""Where a weights file says what is no tensor; a checkpoint has a key of that name too."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,29 @@ class Weights:
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[self.tied.get(name, name)]
 
+    def names_of(self, name: str) -> frozenset[str]:
+        """Return all names of the tensor that has this name."""
+        kept = self.tied.get(name, name)
+        return frozenset([kept, *(other for other, target in self.tied.items() if target == kept)])
+
+    def has_tokens(self, name: str) -> bool:
+        """Say whether the first dimension of a tensor runs over the vocabulary."""
+        return not self.names_of(name).isdisjoint(self.token_parameters)
+
     def digest(self) -> str:
-        """Return a hash of the content."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.tensors.items()):
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        """Return a hash of the content: bits, names, and what the rows stand for."""
+        words = [self.vocabulary, sorted(self.token_parameters), sorted(self.tied.items())]
+        digest = hashlib.sha256(json.dumps([*words, sorted(self.tensors)]).encode())
+        for _, tensor in sorted(self.tensors.items()):
+            digest.update(tensor_digest(tensor).encode())
         return digest.hexdigest()[:16]
+
+
+def tensor_digest(tensor: Tensor) -> str:
+    """Return a hash of a tensor of any type: its bits, type and shape."""
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
 
 
 def weights_of(module: LightningModule) -> Weights:
@@ -73,14 +91,20 @@ def weights_of(module: LightningModule) -> Weights:
 
 def save_weights(weights: Weights, path: Path) -> None:
     """Write weights as safetensors, at once or not at all; what is not a tensor goes into the metadata as JSON."""
-    metadata = {
-        "vocabulary": json.dumps(weights.vocabulary),
-        "token_parameters": json.dumps(sorted(weights.token_parameters)),
-        "tied": json.dumps(weights.tied),
+    said = {
+        "vocabulary": weights.vocabulary,
+        "token_parameters": sorted(weights.token_parameters),
+        "tied": dict(sorted(weights.tied.items())),
+    }
+    metadata = {METADATA: json.dumps(said)}  # one entry: safetensors writes several in any order
+    # Clones: safetensors refuses tensors that share memory, as views of one parameter do.
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in weights.tensors.items()
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file({n: t.detach().cpu().contiguous() for n, t in weights.tensors.items()}, temporary, metadata)
+        save_file(tensors, temporary, metadata)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -106,14 +130,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ChainError: If the file is broken, or holds anything else, such as code.
     """
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        # Both a foreign object and a cut file end here: only a whole file has the archive's directory at its end.
-        message = "is damaged" if not zipfile.is_zipfile(path) else "holds objects other than tensors and plain data"
-        raise ChainError(f"{path}: {message}; it was not loaded, and nothing in it was run. {_MEND}") from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        brief = str(error).splitlines()[0] if str(error) else type(error).__name__
+        message = "holds more than tensors and plain data, such as code; it was not loaded, and nothing in it was run"
+        raise ChainError(f"{path}: {message}. {_MEND}") from None
+    except Exception as error:  # a damaged file can end in any
+        brief = (str(error) or type(error).__name__).splitlines()[0]
         raise ChainError(f"{path}: is damaged or cut short ({brief}). {_MEND}") from None
+    if not isinstance(checkpoint, dict):
+        raise ChainError(f"{path}: holds a {type(checkpoint).__name__}, so it is no Lightning checkpoint. {_MEND}")
     return checkpoint
 
 
@@ -125,14 +150,15 @@ def _from_safetensors(path: Path) -> Weights:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+        said = json.loads(metadata.get(METADATA, "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
         raise ChainError(f"{path}: is damaged or no safetensors file ({error}). {_MEND}") from None
-    vocabulary = json.loads(metadata.get("vocabulary", "null"))
+    vocabulary = said.get("vocabulary")
     return Weights(
         tensors=tensors,
-        tied=json.loads(metadata.get("tied", "{}")),
+        tied=said.get("tied", {}),
         vocabulary=tuple(vocabulary) if vocabulary else None,
-        token_parameters=frozenset(json.loads(metadata.get("token_parameters", "[]"))),
+        token_parameters=frozenset(said.get("token_parameters", ())),
         source=str(path),
     )
 
@@ -146,11 +172,20 @@ def _from_checkpoint(path: Path) -> Weights:
         inner = {n.removeprefix(NETWORK_PREFIX): t for n, t in state.items() if n.startswith(NETWORK_PREFIX)}
     else:
         inner = dict(state)
-    built = checkpoint.get("grok_lightning", {})
-    vocabulary = built.get("vocabulary")
+    built = checkpoint.get(METADATA, {})
+    vocabulary, tensors = built.get("vocabulary"), joined_rows(inner)
+    tied = _shared(tensors)
     return Weights(
-        tensors=joined_rows(inner),
+        tensors={name: tensor for name, tensor in tensors.items() if name not in tied},
+        tied=tied,
         vocabulary=tuple(vocabulary) if vocabulary else None,
         token_parameters=frozenset(built.get("token_parameters", ())),
         source=str(path),
     )
+
+
+def _shared(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the other names of tensors that a checkpoint stores once, with the first name of each."""
+    first: dict[tuple[int, tuple[int, ...]], str] = {}
+    names = {n: first.setdefault((t.data_ptr(), tuple(t.shape)), n) for n, t in tensors.items() if t.numel()}
+    return {name: kept for name, kept in names.items() if name != kept}

@@ -14,8 +14,8 @@ ENDLESS = 2**40
 EVALUATION_ROWS = 2**16
 """Rows of one evaluation batch; smaller parts are evaluated at once."""
 
-MAX_CHUNK_STEPS = 64
-"""Largest chunk, so that a distant evaluation does not gather its batches all at once."""
+MAX_CHUNK_STEPS, MAX_CHUNK_ROWS = 64, 2**20
+"""Largest chunk (of more than one batch), so that a distant evaluation does not gather its batches all at once."""
 
 
 class Equations(NamedTuple):
@@ -51,7 +51,7 @@ class EvaluationBatches:
     """
 
     def __init__(self, part: Equations, rank: int = 0, world_size: int = 1) -> None:
-        rows = torch.arange(rank, len(part), world_size, device=part.tokens.device)
+        rows = torch.arange(len(part), device=part.tokens.device)[rank::world_size]
         self.batches = [part.at(some) for some in torch.split(rows, EVALUATION_ROWS) if len(some)]
 
     def __len__(self) -> int:
@@ -120,8 +120,9 @@ class BatchStream:
         return ENDLESS
 
     def __iter__(self) -> Iterator[Any]:
+        largest = min(MAX_CHUNK_STEPS, MAX_CHUNK_ROWS // self.batch_size)
         while True:
-            steps = max(1, min(self.boundary(self.position) - self.position, MAX_CHUNK_STEPS))
+            steps = max(1, min(self.boundary(self.position) - self.position, largest))
             chunk = self.gather(self.batch_rows(self.position, steps))
             self.position += steps
             yield chunk
@@ -146,4 +147,4 @@ class BatchStream:
         # Drawn on the CPU, so that the stream is the same on every device.
         entropy = np.random.SeedSequence((self.seed, number)).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(entropy[0] >> np.uint64(1)))
-        return torch.randperm(self.rows, generator=generator).to(self.device, non_blocking=True)
+        return torch.randperm(self.rows, generator=generator, device="cpu").to(self.device, non_blocking=True)

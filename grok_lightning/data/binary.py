@@ -1,6 +1,7 @@
 """Binary operations: a ∘ b = c over the whole table of an operation."""
 
-from typing import Literal
+from difflib import get_close_matches
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -38,15 +39,16 @@ class BinaryOperationDataModule(EquationDataModule):
         split_seed: Seed of split and label noise; null follows the seed of the run.
 
     Raises:
-        ValueError: If an argument is out of range or the operation cannot be resolved.
+        ValueError: If an argument is out of range, the operation cannot be resolved, or no row is left for validation,
+            without which nothing could be measured.
     """
 
     def __init__(
         self,
         operation: str = "add",
         modulus: int | None = 97,
-        train_fraction: float | int = 0.5,
-        val_fraction: float | int = 0.5,
+        train_fraction: int | float = 0.5,  # in this order, or a recipe's 4000 is read as 4000.0
+        val_fraction: int | float = 0.5,
         layout: Layout = "a op b =",
         batch_size: int | None = 512,
         commutative_augmentation: bool = False,
@@ -55,6 +57,7 @@ class BinaryOperationDataModule(EquationDataModule):
         split_seed: int | None = None,
     ) -> None:
         super().__init__(batch_size)
+        _check_arguments(layout, split_seed)
         self.table = operation_table(operation, modulus)
         self.values = torch.tensor(self.table.values)
         signs = {"op": self.table.symbol, "=": "="}
@@ -69,7 +72,12 @@ class BinaryOperationDataModule(EquationDataModule):
         if commutative_augmentation and not torch.equal(self.values, self.values.T):
             raise ValueError(f"commutative_augmentation is for commutative operations; {operation} is not commutative")
         self.part_of_row = self._split()
-        trained = int((self.part_of_row == 0).sum())
+        trained, validated, _ = torch.bincount(self.part_of_row, minlength=len(PARTS)).tolist()
+        if not validated:
+            raise ValueError(
+                f"train_fraction {train_fraction} and val_fraction {val_fraction} leave none of the "
+                f"{len(self.part_of_row)} equations for validation: lower the first or raise the second"
+            )
         if not 0 <= wrong_answers <= trained:
             raise ValueError(f"wrong_answers is {wrong_answers}; expected 0 to {trained}, the size of the training set")
 
@@ -130,3 +138,13 @@ class BinaryOperationDataModule(EquationDataModule):
         answers = answers.clone()
         answers[noisy] = (answers[noisy] + shift) % size
         return answers
+
+
+def _check_arguments(layout: str, split_seed: int | None) -> None:
+    """Refuse an unknown layout and a seed that is none."""
+    layouts = get_args(Layout)
+    if layout not in layouts:
+        nearest = get_close_matches(layout, layouts, n=1, cutoff=0)[0]
+        raise ValueError(f"layout is {layout!r}; expected one of {list(layouts)}; did you mean {nearest!r}?")
+    if split_seed is not None and not 0 <= split_seed < NOISE_SEED:
+        raise ValueError(f"split_seed is {split_seed}; expected a number from 0 to {NOISE_SEED - 1}, or null")

@@ -54,6 +54,17 @@ class EquationDataModule(LightningDataModule):
         if not self.parts:
             self.parts = self.make_parts()
 
+    def check(self, devices: int) -> None:
+        """Refuse what does not divide by the number of devices, before anything trains.
+
+        Raises:
+            ValueError: If the batch does not, or a part has fewer equations than there are devices.
+        """
+        BatchStream(len(self.parts["train"]), self.batch_size, self.seed, gather=lambda rows: rows, world_size=devices)
+        for name, part in self.parts.items():
+            if 0 < len(part) < devices:
+                raise ValueError(f"the {name} part has {len(part)} equations for {devices} devices: give more, or none")
+
     def part(self, name: str) -> Equations:
         """Return a part on the device of the run."""
         if self.trainer is not None:

@@ -1,5 +1,7 @@
 """Loss and accuracy of answers, accumulated on the device."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -20,7 +22,7 @@ class AnswerMetrics(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("loss_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("loss_sum", torch.zeros(()), dist_reduce_fx="sum")
         self.add_state("right", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("rows", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
@@ -32,10 +34,22 @@ class AnswerMetrics(Metric):
             logits: Logits `(batch, vocabulary)`.
             answers: Token numbers of the answers `(batch,)`.
         """
-        self.loss_sum += loss.detach().double() * len(answers)
+        # Not in place: a network in half precision takes this state along, and a sum in half precision stops growing.
+        self.loss_sum = self.loss_sum + loss.detach().float() * len(answers)
         self.right += (logits.detach().argmax(-1) == answers).sum()
         self.rows += len(answers)
 
     def compute(self) -> dict[str, Tensor]:
         """Return `loss` and `accuracy`."""
         return {"loss": self.loss_sum / self.rows, "accuracy": self.right / self.rows}
+
+    def totals(self) -> dict[str, Tensor]:
+        """Return what has been accumulated, on all devices together; each of them has to ask."""
+        with self.sync_context():
+            return {name: getattr(self, name).detach().clone() for name in self._defaults}
+
+    def restore(self, totals: Mapping[str, Tensor]) -> None:
+        """Continue from totals, given to one device, and zeros to the others."""
+        self.reset()
+        self.merge_state(dict(totals))
+        self._update_count = 1

@@ -48,8 +48,8 @@ class Attention(Branch):
     def _mix(self, states: Tensor) -> Tensor:
         """Values (batch, length, heads · head_width), mixed for every position."""
         query, key, value = (
-            projection(states).view(*states.shape[:2], self.heads, self.head_width).transpose(1, 2)
-            for projection in (self.query, self.key, self.value)
+            linear(states).view(*states.shape[:2], self.heads, self.head_width).transpose(1, 2)
+            for linear in (self.query, self.key, self.value)
         )
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
         return mixed.transpose(1, 2).flatten(-2)

@@ -74,7 +74,7 @@ class Decoder(nn.Module):
         """One vector (batch, width) for each sequence of vectors (batch, length, width)."""
         stream = embedded if self.positions is None else embedded + self.positions.weight
         stream = F.dropout(stream, self.dropout, self.training)
-        for block in self.blocks[:-1]:
-            stream = block(stream)
-        states: Tensor = self.norm(self.blocks[-1](stream, last=True))
+        for place, block in enumerate(self.blocks, start=1):
+            stream = block(stream, last=place == len(self.blocks))
+        states: Tensor = self.norm(stream)
         return states

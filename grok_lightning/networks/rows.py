@@ -86,14 +86,15 @@ def freeze(network: nn.Module, name: str, rows: Iterable[int] | None = None) -> 
 def frozen_rows(network: nn.Module) -> dict[str, list[int] | None]:
     """What is frozen: the plain name of each parameter with its frozen rows, or None where all of it is.
 
-    `freeze` with each of these makes another network of the same form frozen in the same way.
+    Of a split table these are the kept rows, whether the others are trained or not: `freeze` with each of these splits
+    another network of the same form in the same way, so that it can load the state dict of this one.
     """
     frozen: dict[str, list[int] | None] = {}
     for name, parameter in plain_named_parameters(network):
-        if not parameter.requires_grad:
-            frozen[name] = None
-        elif rows := _split_rows(*owner(network, name)):
+        if rows := _split_rows(*owner(network, name)):
             frozen[name] = sorted(rows)
+        elif not parameter.requires_grad:
+            frozen[name] = None
     return frozen
 
 

@@ -19,7 +19,7 @@ def named_tensors(network: nn.Module) -> dict[str, Tensor]:
     A parametrised tensor is computed, the others share their memory with the network.
     """
     ties = tied_names(network)
-    names = (name for name, _ in _stored(network) if name not in ties)
+    names = dict.fromkeys(name for name, _ in _stored(network) if name not in ties)
     return {name: getattr(*owner(network, name)).detach() for name in names}
 
 
@@ -57,7 +57,7 @@ def load_tensors(
     faults = [fault for name, tensor in tensors.items() if (fault := _fault(own, name, tensor, rows))]
     if strict:
         given = {ties.get(name, name) for name in tensors}
-        faults += [f"Tensor {name!r} is missing." for name in own if ties.get(name, name) not in given]
+        faults += [f"Tensor {name!r} is missing." for name in own if name not in ties and name not in given]
     if faults:
         raise ValueError("\n".join(faults))
     with torch.no_grad():
@@ -78,9 +78,9 @@ def _fault(own: Mapping[str, Tensor], name: str, tensor: Tensor, rows: Sequence[
     if rows is not None and not all(0 <= row < shape[0] for row in rows):
         return f"Tensor {name!r} has rows 0 to {shape[0] - 1}, got {list(rows)}."
     expected = tuple(shape) if rows is None else (len(rows), *shape[1:])
-    return (
-        None if tensor.shape == expected else f"Tensor {name!r} must have shape {expected}, got {tuple(tensor.shape)}."
-    )
+    if tensor.shape != expected:
+        return f"Tensor {name!r} must have shape {expected}, got {tuple(tensor.shape)}."
+    return None
 
 
 def _with_rows(table: Tensor, values: Tensor, rows: Sequence[int]) -> Tensor:
@@ -97,12 +97,9 @@ def _write(network: nn.Module, name: str, tensor: Tensor) -> None:
 
 
 def _stored(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor of the state dict under its plain name; of a parametrised one, the first of its parts."""
-    seen = set()
+    """Each tensor of the state dict with its plain name, which the parts of a parametrised one share."""
     for name, tensor in network.state_dict(keep_vars=True).items():
-        if (plain := plain_name(name)) not in seen:
-            seen.add(plain)
-            yield plain, tensor
+        yield plain_name(name), tensor
 
 
 def plain_name(name: str) -> str:

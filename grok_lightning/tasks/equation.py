@@ -1,7 +1,8 @@
 """Answering equations: the task of the binary operations, and of whatever else has one answer a row."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from difflib import get_close_matches
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +13,12 @@ from torch.optim import AdamW
 
 from grok_lightning.callbacks import Evaluation, Milestones
 from grok_lightning.callbacks.pictures import AnswerGrid, PictureData
+from grok_lightning.data.batches import EvaluationBatches
 from grok_lightning.data.binary import PARTS, BinaryOperationDataModule
 from grok_lightning.metrics import AnswerMetrics
 from grok_lightning.networks import Network
 from grok_lightning.optim import ParameterRule
-from grok_lightning.tasks.network_task import NetworkTask
+from grok_lightning.tasks.network_task import CHECKPOINT_KEY, NetworkTask
 
 Loss = Literal["cross_entropy", "mse"]
 
@@ -46,6 +48,9 @@ class EquationTask(NetworkTask):
         loss: Loss = "cross_entropy",
     ) -> None:
         super().__init__(network, optimizer, lr_scheduler, parameter_groups, gradient_clip_norm)
+        if loss not in get_args(Loss):
+            nearest = get_close_matches(loss, get_args(Loss), n=1, cutoff=0)[0]
+            raise ValueError(f"loss is {loss!r}; expected cross_entropy or mse, did you mean {nearest!r}?")
         self.loss_name: Loss = loss
         self.measures = nn.ModuleDict({f"{part}_measures": AnswerMetrics() for part in PARTS})
 
@@ -62,6 +67,19 @@ class EquationTask(NetworkTask):
     def observe(self, part: str, loss: Tensor, logits: Tensor, answers: Tensor) -> None:
         """Accumulate loss and accuracy on the device."""
         self._measures(part).update(loss, logits, answers)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the training batches since the last evaluation amount to."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[CHECKPOINT_KEY]["train_totals"] = self._measures("train").totals()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Build the network where that is needed; where training is resumed, also go on counting."""
+        super().on_load_checkpoint(checkpoint)
+        if self._trainer is not None and self.trainer.state.fn == "fit":
+            totals = checkpoint[CHECKPOINT_KEY]["train_totals"]
+            share = 1 if self.global_rank == 0 else 0  # the totals are those of all devices
+            self._measures("train").restore({name: share * total for name, total in totals.items()})
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation part, and the training batches since the last evaluation."""
@@ -102,11 +120,11 @@ class EquationTask(NetworkTask):
         correct = torch.full((size, size), -1, dtype=torch.int8)
         part = torch.zeros((size, size), dtype=torch.int8)
         for number, name in enumerate(PARTS):
-            equations = data.part(name)
-            a, b = (operand.cpu() for operand in data.operands(equations.tokens))
-            right = self.network(equations.tokens).argmax(-1) == equations.answers
-            correct[a, b] = right.cpu().to(torch.int8)
-            part[a, b] = number
+            for equations in EvaluationBatches(data.part(name)):
+                a, b = (operand.cpu() for operand in data.operands(equations.tokens))
+                right = self.network(equations.tokens).argmax(-1) == equations.answers
+                correct[a, b] = right.cpu().to(torch.int8)
+                part[a, b] = number
         return AnswerGrid(data.table.elements, data.table.symbol, correct, part)
 
     def _measures(self, part: str) -> AnswerMetrics:
@@ -121,9 +139,7 @@ class EquationTask(NetworkTask):
             if measures.update_called:
                 values |= {f"{part}/{name}": value.float() for name, value in measures.compute().items()}
             measures.reset()
-        if not values or self.trainer.sanity_checking:
-            return
-        self.log_dict(values, logger=False, sync_dist=True)  # for callbacks; Lightning's own steps count chunks
-        numbers = {name: value.item() for name, value in values.items()}
-        for logger in self.loggers:
-            logger.log_metrics(numbers, step=self.global_step)
+        if values and not self.trainer.sanity_checking:
+            # The step that Lightning tells the loggers; it would be the number of chunks.
+            self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
+            self.log_dict(values, sync_dist=True)

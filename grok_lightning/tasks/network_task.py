@@ -1,6 +1,6 @@
 """What every task does: build its network from the data, train it chunk by chunk, keep its checkpoints complete."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -9,11 +9,13 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from grok_lightning.callbacks import Evaluation, next_boundary
+from grok_lightning.callbacks import Evaluation, Snapshots, next_boundary
 from grok_lightning.networks import Network, freeze, frozen_rows, plain_named_parameters
 from grok_lightning.optim import ParameterRule, build_optimizer
+from grok_lightning.tasks.trainer_options import check_trainer
 
 CHECKPOINT_KEY = "grok_lightning"
 """Where a checkpoint keeps what the network was built from."""
@@ -49,7 +51,7 @@ class NetworkTask(LightningModule):
         gradient_clip_norm: float | None = None,
     ) -> None:
         super().__init__()
-        if gradient_clip_norm is not None and gradient_clip_norm <= 0:
+        if gradient_clip_norm is not None and not gradient_clip_norm > 0:
             raise ValueError(f"gradient_clip_norm is {gradient_clip_norm}; expected a positive number, or null")
         self.save_hyperparameters(logger=False)
         if "_class_path" not in self.hparams:  # built by hand, from objects that no checkpoint can hold as plain data
@@ -75,7 +77,13 @@ class NetworkTask(LightningModule):
         return "network" in self._modules
 
     def connect(self, datamodule: Any) -> None:
-        """Build the network for a data module that is set up; the second time nothing happens."""
+        """Build the network for a data module that is set up; the second time nothing happens.
+
+        Raises:
+            ValueError: If the data has no vocabulary.
+        """
+        if not hasattr(datamodule, "vocabulary"):
+            raise ValueError(f"{type(self).__name__} needs data with a vocabulary, such as BinaryOperationDataModule")
         if not self.is_connected:
             self._build(tuple(datamodule.vocabulary), datamodule.length)
 
@@ -83,37 +91,37 @@ class NetworkTask(LightningModule):
         """Refuse what this task cannot work with, before anything trains.
 
         Raises:
-            ValueError: If the data has no vocabulary, or the Trainer has options that need automatic optimisation.
+            ValueError: If the data has no vocabulary, the Trainer has options that would not do what they say, or
+                optimiser, scheduler or callbacks do not fit the network.
         """
-        if datamodule is None or not hasattr(datamodule, "vocabulary"):
-            raise ValueError(f"{type(self).__name__} needs data with a vocabulary, such as BinaryOperationDataModule")
-        if trainer.gradient_clip_val is not None:
-            raise ValueError("trainer.gradient_clip_val: use model.init_args.gradient_clip_norm with this task")
-        if trainer.accumulate_grad_batches != 1:
-            raise ValueError("trainer.accumulate_grad_batches: this task steps on every batch; use a larger batch_size")
+        self.connect(datamodule)
+        check_trainer(trainer)
         # On stand-ins: the network may have no storage yet.
-        named = [(name, nn.Parameter(torch.empty(0))) for name, _ in plain_named_parameters(self.network)]
-        build_optimizer(self.make_optimizer, named, self.parameter_rules)
+        self._build_optimizer([(n, nn.Parameter(torch.empty(0))) for n, _ in plain_named_parameters(self.network)])
         Evaluation.check(trainer)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Snapshots):
+                callback.check(self.network)
 
     def configure_model(self) -> None:
-        """Build the network where nobody has connected the task before."""
-        if not self.is_connected:
+        """Build the network where nobody has connected the task before; without a Trainer the checkpoint will do it."""
+        if not self.is_connected and self._trainer is not None:
             with torch.device("cpu"):  # the same initial weights whatever the device of the run
                 self.connect(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build optimiser and scheduler."""
-        named = plain_named_parameters(self.network)
-        optimizer = build_optimizer(self.make_optimizer, named, self.parameter_rules)
-        if self.make_lr_scheduler is None:
-            return optimizer
-        return [optimizer], [self.make_lr_scheduler(optimizer)]
+        optimizer, schedulers = self._build_optimizer(plain_named_parameters(self.network))
+        return [optimizer], schedulers
 
     def configure_callbacks(self) -> list[Callback]:
         """Return the callbacks this task needs and the Trainer was not given."""
-        given = {type(callback) for callback in self.trainer.callbacks}  # type: ignore[attr-defined]
-        return [callback for callback in self.default_callbacks() if type(callback) not in given]
+        given = self.trainer.callbacks  # type: ignore[attr-defined]
+        return [
+            callback
+            for callback in self.default_callbacks()
+            if not any(isinstance(other, type(callback)) for other in given)
+        ]
 
     def default_callbacks(self) -> list[Callback]:
         """Return the callbacks of a run that names none."""
@@ -121,9 +129,11 @@ class NetworkTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Let chunks of batches end where something is due."""
-        datamodule: Any = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and hasattr(datamodule, "boundary"):
-            datamodule.boundary = partial(next_boundary, self.trainer)
+        if stage == "fit":
+            check_trainer(self.trainer)
+            datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+            if hasattr(datamodule, "boundary"):
+                datamodule.boundary = partial(next_boundary, self.trainer)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits `(batch, vocabulary)` of equations `(batch, length)`."""
@@ -137,10 +147,12 @@ class NetworkTask(LightningModule):
             optimizer.zero_grad()  # type: ignore[union-attr]
             self.manual_backward(loss)
             if self.gradient_clip_norm is not None:
-                torch.nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_norm)
+                nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_norm * self._gradient_scale())
             optimizer.step()  # type: ignore[union-attr]
             if scheduler is not None:
                 scheduler.step()  # type: ignore[union-attr]
+            # One autocast may surround the whole chunk; its half-precision copies of the weights are old by now.
+            torch.clear_autocast_cache()
 
     def step(self, part: str, tokens: Tensor, answers: Tensor) -> Tensor:
         """Return the loss of a batch and take note of it: the one step of training, validation and test."""
@@ -168,10 +180,18 @@ class NetworkTask(LightningModule):
         checkpoint[CHECKPOINT_KEY] = built
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Build the network the checkpoint is of, where it is not built yet."""
-        built = checkpoint[CHECKPOINT_KEY]
+        """Build the network the checkpoint is of, where it is not built yet.
+
+        Raises:
+            ValueError: If it is the checkpoint of another kind of module, or of a network with another vocabulary.
+        """
+        built = checkpoint.get(CHECKPOINT_KEY)
+        if built is None:
+            raise ValueError(f"this is no checkpoint of a {type(self).__name__}: it does not say its vocabulary")
         if not self.is_connected:
             self._build(tuple(built["vocabulary"]), built["length"])
+        if self.vocabulary != tuple(built["vocabulary"]):
+            raise ValueError("the checkpoint has another vocabulary than the data: transfer is for other runs' weights")
         for name, rows in built["frozen"].items():
             freeze(self.network, name, rows)
 
@@ -179,5 +199,17 @@ class NetworkTask(LightningModule):
         """Build the network under its own seeded generator, whatever was drawn before."""
         self.vocabulary = vocabulary
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)
             self.network = self.make_network(len(vocabulary), length)
+
+    def _build_optimizer(self, named: Iterable[tuple[str, nn.Parameter]]) -> tuple[Optimizer, list[LRScheduler]]:
+        optimizer = build_optimizer(self.make_optimizer, named, self.parameter_rules)
+        scheduler = None if self.make_lr_scheduler is None else self.make_lr_scheduler(optimizer)
+        if isinstance(scheduler, ReduceLROnPlateau):
+            raise ValueError("lr_scheduler is ReduceLROnPlateau; expected one that goes by the number of steps alone")
+        return optimizer, [] if scheduler is None else [scheduler]
+
+    def _gradient_scale(self) -> float:
+        """Return what the gradients are multiplied by: with precision 16-mixed they carry the scale of the loss."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        return 1.0 if scaler is None else float(scaler.get_scale())

@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sympy.combinatorics import Permutation, SymmetricGroup
 
-from grok_lightning.operations import algebra, registry
-from grok_lightning.operations import list_operations, operation, operation_table, properties, resolve
+from grok_lightning.operations import (
+    algebra,
+    list_operations,
+    operation,
+    operation_table,
+    properties,
+    registry,
+    resolve,
+)
 
 RESIDUE_OPERATIONS = [known.name for known in list_operations() if known.domain == "residues" and not known.parameters]
 MODULI = [2, 3, 5, 7, 9, 11, 15]

@@ -1,0 +1,159 @@
+"""One stage of a recipe, typed: its run, what it takes from other runs, and what it is compared to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from grok_lightning.chain.faults import Fault, nearest, shown
+from grok_lightning.chain.merge import Config
+
+RUN_KEYS = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
+"""Keys of one run: those of a LightningCLI config."""
+STAGE_KEYS = (*RUN_KEYS, "transfer", "compare_to", "replicates")
+TRANSFER_KEYS = ("from", "parts", "tokens", "freeze")
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class TransferSpec:
+    """What a stage takes from another run before it trains.
+
+    Attributes:
+        source: Stage of this recipe, run folder, `.safetensors` or `.ckpt` file (`from` in YAML).
+        parts: Parts of the network (`embedding`, `decoder`, `classifier`), or patterns of tensor names.
+        tokens: Names of the tokens whose rows move, null for all that both vocabularies know.
+        freeze: Whether what landed stays as it is; or the parts of which that is true.
+    """
+
+    source: str
+    parts: tuple[str, ...]
+    tokens: tuple[str, ...] | None = None
+    freeze: bool | tuple[str, ...] = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: a complete run config, what it takes over, and what it is compared to."""
+
+    name: str
+    config: Config
+    transfers: tuple[TransferSpec, ...] = ()
+    compare_to: str | None = None
+    replicates: int = 1
+
+
+def is_file_source(source: str) -> bool:
+    """Say whether a transfer's source is a path and not the name of a stage."""
+    return "/" in source or source.endswith((".safetensors", ".ckpt"))
+
+
+def read_stage(name: str, body: Config, faults: list[Fault]) -> Stage:
+    """Return the typed form of a stage's mapping; what is wrong with it is added to the faults."""
+    where = f"stages.{name}."
+    config = {"seed_everything": 0, **{key: body[key] for key in RUN_KEYS if key in body}}
+    compare_to, replicates = body.get("compare_to"), body.get("replicates", 1)
+    if not isinstance(compare_to, str | None):
+        faults.append(Fault(f"{where}compare_to", f"expected the name of a stage, found {shown(compare_to)}"))
+        compare_to = None
+    if not _is_whole(replicates) or replicates < 1:
+        faults.append(Fault(f"{where}replicates", f"expected a positive whole number, found {shown(replicates)}"))
+        replicates = 1
+    _check_seed(config["seed_everything"], replicates, f"{where}seed_everything", faults)
+    return Stage(name, config, _read_transfers(body.get("transfer"), where, faults), compare_to, replicates)
+
+
+def plain_stage(stage: Stage) -> Config:
+    """Return the mapping that `read_stage` reads."""
+    body: Config = dict(stage.config)
+    if stage.transfers:
+        body["transfer"] = [_plain_transfer(spec) for spec in stage.transfers]
+    if stage.compare_to is not None:
+        body["compare_to"] = stage.compare_to
+    return {**body, "replicates": stage.replicates}
+
+
+def check_order(stages: Mapping[str, Stage], faults: list[Fault]) -> None:
+    """Check that a stage takes weights from earlier stages only, and is compared to another one."""
+    names = list(stages)
+    for position, stage in enumerate(stages.values()):
+        where = f"stages.{stage.name}."
+        for spec in stage.transfers:
+            problem = _source_problem(spec.source, position, names)
+            faults.extend([Fault(f"{where}transfer.from", problem)] if problem else [])
+        if stage.compare_to == stage.name:
+            faults.append(Fault(f"{where}compare_to", "a stage cannot be compared to itself"))
+        elif stage.compare_to is not None and stage.compare_to not in stages:
+            hint = nearest(stage.compare_to, [name for name in names if name != stage.name])
+            faults.append(Fault(f"{where}compare_to", f"no stage {stage.compare_to!r}{hint}"))
+
+
+def _source_problem(source: str, position: int, names: list[str]) -> str | None:
+    if is_file_source(source) or source in names[:position]:
+        return None
+    stage, others = names[position], [*names[:position], *names[position + 1 :]]
+    if source == stage:
+        return "a stage cannot take weights from itself"
+    if source in others:
+        return f"{source!r} comes after {stage!r}; stages run in order, so move {source!r} before it (no cycles)"
+    return f"no stage {source!r}{nearest(source, others)} (a run folder or file is written with a /)"
+
+
+def _check_seed(seed: Any, replicates: int, where: str, faults: list[Fault]) -> None:
+    if not _is_whole(seed) or not 0 <= seed <= LARGEST_SEED:
+        faults.append(Fault(where, f"expected a whole number from 0 to 2³² - 1, found {shown(seed)}"))
+    elif seed + replicates - 1 > LARGEST_SEED:
+        faults.append(Fault(where, f"{replicates} replicates count up from {seed}, beyond the largest seed, 2³² - 1"))
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _read_transfers(given: Any, where: str, faults: list[Fault]) -> tuple[TransferSpec, ...]:
+    """Read one transfer, or a list of them, or null."""
+    if isinstance(given, list):
+        specs = [_read_transfer(item, f"{where}transfer[{index}]", faults) for index, item in enumerate(given)]
+    else:
+        specs = [] if given is None else [_read_transfer(given, f"{where}transfer", faults)]
+    return tuple(spec for spec in specs if spec is not None)
+
+
+def _read_transfer(item: Any, where: str, faults: list[Fault]) -> TransferSpec | None:
+    if not isinstance(item, dict):
+        message = f"expected a mapping with the keys {', '.join(TRANSFER_KEYS)}; found {shown(item)}"
+        faults.append(Fault(where, message))
+        return None
+    before = len(faults)
+    for key in item:
+        if key not in TRANSFER_KEYS:
+            faults.append(Fault(f"{where}.{key}", f"no such key{nearest(key, TRANSFER_KEYS)}"))
+    source = item.get("from")
+    if not isinstance(source, str):
+        message = f"expected a stage, a run folder or a weights file, found {shown(source)}"
+        faults.append(Fault(f"{where}.from", message if "from" in item else "is missing; expected a stage or a path"))
+    parts = _read_names(item.get("parts"), "[embedding]", f"{where}.parts", faults)
+    tokens, freeze = item.get("tokens"), item.get("freeze", False)
+    if tokens is not None:
+        tokens = _read_names(_as_texts(tokens), "[0, 1, 2]", f"{where}.tokens", faults)
+    if not isinstance(freeze, bool):
+        freeze = _read_names(freeze, "[embedding], or true or false", f"{where}.freeze", faults)
+    return TransferSpec(str(source), parts, tokens, freeze) if len(faults) == before else None
+
+
+def _as_texts(tokens: Any) -> Any:
+    """Return tokens by name: 3 in YAML means the token "3"."""
+    return [str(token) if _is_whole(token) else token for token in tokens] if isinstance(tokens, list) else tokens
+
+
+def _read_names(names: Any, example: str, where: str, faults: list[Fault]) -> tuple[str, ...]:
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    faults.append(Fault(where, f"expected a list of names such as {example}, found {shown(names)}"))
+    return ()
+
+
+def _plain_transfer(spec: TransferSpec) -> Config:
+    plain: Config = {"from": spec.source, "parts": list(spec.parts)}
+    if spec.tokens is not None:
+        plain["tokens"] = list(spec.tokens)
+    return {**plain, "freeze": spec.freeze if isinstance(spec.freeze, bool) else list(spec.freeze)}

@@ -1,0 +1,254 @@
+import json
+import math
+from io import StringIO
+from statistics import median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from grok_lightning.chain.faults import ChainError
+from grok_lightning.chain.manifest import Manifest
+from grok_lightning.chain.report import Report
+from grok_lightning.chain.table import markdown_table, save_report, terminal_table
+
+STAGES = {"pretrain": {}, "scratch": {}, "middle": {}, "transfer": {"compare_to": "scratch"}}
+
+
+class Runs:
+    """A recipe's folder, made of manifests alone."""
+
+    def __init__(self, folder, stages=None):
+        self.folder = folder / "study" / "run_000"
+        self.folder.mkdir(parents=True)
+        stages = STAGES if stages is None else stages
+        (self.folder / "recipe.yaml").write_text(json.dumps({"stages": stages}))
+        (self.folder.parent / "latest").write_text("run_000\n")
+
+    def add(self, stage, seed, sustained=None, steps=None, seconds=(1.0, 0.5), donors=(), status="finished", **results):
+        """Write the manifest of a run; its fingerprint is its stage and seed."""
+        found = {"steps": steps if steps is not None else (sustained or 100), "sustained_at": sustained, **results}
+        manifest = Manifest(
+            recipe="study",
+            stage=stage,
+            seed=seed,
+            fingerprint=f"{stage}/{seed}",
+            status=status,
+            seconds={"training": seconds[0], "evaluation": seconds[1], "setup": 9.0, "total": 10.5},
+            results=found if status == "finished" else {},
+            donors=list(donors),
+        )
+        manifest.write(self.folder / stage / f"seed_{seed}")
+        return self
+
+    @property
+    def json(self):
+        return Report(self.folder).to_json()["stages"]
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return Runs(tmp_path)
+
+
+def test_the_shape_of_the_json(runs):
+    runs.add("pretrain", 0, 40, steps=60, grokked_at=30, memorised_at=10, test_accuracy=1.0)
+    runs.add("scratch", 0, 200).add("transfer", 0, 50, donors=["pretrain/0"])
+    report = Report(runs.folder).to_json()
+    assert report.keys() == {"recipe", "stages"}
+    assert report["recipe"] == "study"
+    assert list(report["stages"]) == list(STAGES)
+    assert report["stages"]["pretrain"] == {
+        "runs": [
+            {
+                "steps": 60,
+                "sustained_at": 40,
+                "grokked_at": 30,
+                "memorised_at": 10,
+                "test_accuracy": 1.0,
+                "seed": 0,
+                "seconds": 1.5,
+                "folder": str(runs.folder / "pretrain" / "seed_0"),
+            }
+        ],
+        "median": {"memorised_at": 10, "grokked_at": 30, "sustained_at": 40, "seconds": 1.5, "test_accuracy": 1.0},
+        "compare_to": None,
+        "speedup": None,
+        "speedup_with_donor": None,
+    }
+    assert report["stages"]["transfer"]["compare_to"] == "scratch"
+    assert report["stages"]["transfer"]["speedup"].keys() == {"steps", "seconds", "pairs"}
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+
+
+def test_speed_ups_by_hand(runs):
+    """Seeds 0 and 1; the donors took 60 and 30 steps in 3 and 1.5 s."""
+    for seed, steps, seconds in ((0, 60, (2.0, 1.0)), (1, 30, (1.0, 0.5))):
+        runs.add("pretrain", seed, steps, seconds=seconds)
+    runs.add("scratch", 0, 200, seconds=(8.0, 2.0)).add("scratch", 1, 300, seconds=(6.0, 0.0))
+    runs.add("transfer", 0, 50, seconds=(1.5, 0.5), donors=["pretrain/0"])
+    runs.add("transfer", 1, 100, seconds=(2.0, 1.0), donors=["pretrain/1"])
+    # in steps 200/50 = 4 and 300/100 = 3; in seconds 10/2 = 5 and 6/3 = 2
+    assert runs.json["transfer"]["speedup"] == {"steps": 3.5, "seconds": 3.5, "pairs": 2}
+    # in steps 200/110 and 300/130; in seconds 10/5 and 6/4.5
+    with_donor = runs.json["transfer"]["speedup_with_donor"]
+    assert with_donor["steps"] == pytest.approx((200 / 110 + 300 / 130) / 2, rel=1e-12)
+    assert with_donor["seconds"] == pytest.approx((2 + 4 / 3) / 2, rel=1e-12)
+
+
+def test_donors_count_with_all_their_steps_transitively_and_each_once(runs):
+    """The transfer takes from two runs, one of which takes from the other: 60 + 40 steps, not 160."""
+    runs.add("pretrain", 0, 20, steps=60).add("middle", 0, None, steps=40, donors=["pretrain/0"])
+    runs.add("scratch", 0, 300).add("transfer", 0, 50, donors=["middle/0", "pretrain/0"])
+    assert runs.json["transfer"]["speedup_with_donor"]["steps"] == 300 / (50 + 60 + 40)
+    assert runs.json["transfer"]["speedup_with_donor"]["seconds"] == pytest.approx(1.5 / 4.5)
+
+
+def test_a_single_donor_counts_in_every_pair(runs):
+    runs.add("pretrain", 0, 100)
+    for seed in range(3):
+        runs.add("scratch", seed, 300).add("transfer", seed, 50, donors=["pretrain/0"])
+    assert runs.json["transfer"]["speedup_with_donor"]["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("scratch", "transfer", "expected"),
+    [
+        ([100, 100, 100], [50, 50, None], 2.0),  # 2, 2, 0
+        ([100, 100, 100], [50, None, None], 0.0),  # 2, 0, 0
+        ([100, None, None], [50, 50, 50], None),  # 2, infinite, infinite
+        ([100, 100, None], [50, 20, 50], 5.0),  # 2, 5, infinite
+        ([100, None], [50, None], 2.0),  # the second pair says nothing
+        ([None], [None], None),
+        ([100], [0], None),  # grokked from the start: infinitely faster
+    ],
+)
+def test_runs_that_never_grokked(runs, scratch, transfer, expected):
+    for seed, step in enumerate(scratch):
+        runs.add("scratch", seed, step)
+    for seed, step in enumerate(transfer):
+        runs.add("transfer", seed, step)
+    assert runs.json["transfer"]["speedup"]["steps"] == expected
+
+
+def test_only_seeds_that_both_stages_finished_are_paired(runs):
+    runs.add("scratch", 0, 100).add("scratch", 1, 100, status="failed").add("scratch", 2, 400)
+    runs.add("transfer", 0, 50).add("transfer", 1, 1).add("transfer", 3, 1).add("transfer", 2, 50, status="running")
+    assert runs.json["transfer"]["speedup"] == {"steps": 2.0, "seconds": 1.0, "pairs": 1}
+
+
+@given(
+    steps=st.lists(st.none() | st.integers(0, 1000), min_size=1, max_size=7),
+    accuracies=st.lists(st.floats(0, 1), min_size=7, max_size=7),
+)
+def test_medians(tmp_path_factory, steps, accuracies):
+    runs = Runs(tmp_path_factory.mktemp("medians"))
+    for seed, step in enumerate(steps):
+        runs.add("scratch", seed, step, test_accuracy=accuracies[seed])
+    found = runs.json["scratch"]["median"]
+    middle = median(math.inf if step is None else step for step in steps)
+    assert found["sustained_at"] == (None if middle == math.inf else middle)
+    assert found["test_accuracy"] == median(accuracies[: len(steps)])
+    assert found["memorised_at"] is None
+
+
+def test_failed_and_missing_runs_are_reported_as_such(runs):
+    runs.add("scratch", 10, 300).add("scratch", 9, status="failed").add("scratch", 2, status="interrupted")
+    (runs.folder / "scratch" / "seed_7").mkdir()
+    (runs.folder / "scratch" / "seed_8").symlink_to("nowhere")
+    scratch = runs.json["scratch"]
+    assert [(run["seed"], run.get("status")) for run in scratch["runs"]] == [
+        (2, "interrupted"),
+        (9, "failed"),
+        (10, None),
+    ]
+    assert scratch["median"]["sustained_at"] == 300
+    assert runs.json["pretrain"]["runs"] == []
+    assert "| scratch | 1 of 3 |" in markdown_table(Report(runs.folder))
+
+
+def test_a_recipe_none_of_whose_runs_has_begun_has_a_report(runs):
+    report = Report(runs.folder)
+    assert all(stage["runs"] == [] for stage in report.to_json()["stages"].values())
+    assert report.to_json()["stages"]["transfer"]["speedup"] == {"steps": None, "seconds": None, "pairs": 0}
+    assert report.name == "study"
+    assert "| pretrain | 0 | – | – | – | – |  |  |" in markdown_table(report)
+
+
+def test_the_folder_of_a_recipe_stands_for_its_latest(runs):
+    runs.add("scratch", 0, 5)
+    assert Report(runs.folder.parent).to_json() == Report(runs.folder).to_json()
+
+
+def test_a_recipe_goes_by_its_own_name_though_its_runs_are_another_ones(runs, tmp_path):
+    other = Runs(tmp_path / "logs", {"copy": {}})
+    (other.folder / "copy").mkdir()
+    runs.add("scratch", 0, 5)
+    (other.folder / "copy" / "seed_0").symlink_to(runs.folder / "scratch" / "seed_0")
+    other.folder.parent.rename(tmp_path / "logs" / "another")
+    assert Report(tmp_path / "logs" / "another").name == "another"
+
+
+def test_what_is_no_recipe_folder_is_refused(tmp_path, runs):
+    with pytest.raises(ChainError, match=r"no recipe\.yaml in it; expected a folder such as logs/<recipe>/run_000"):
+        Report(tmp_path)
+    (runs.folder / "recipe.yaml").write_text("stages: {a: [")
+    with pytest.raises(ChainError, match=r"recipe\.yaml: not valid YAML"):
+        Report(runs.folder)
+    (runs.folder / "recipe.yaml").write_text("model: x")
+    with pytest.raises(ChainError, match=r"no recipe\.yaml"):
+        Report(runs.folder)
+
+
+def test_a_damaged_manifest_is_named(runs):
+    runs.add("scratch", 0, 5)
+    (runs.folder / "scratch" / "seed_0" / "manifest.json").write_text("{")
+    with pytest.raises(ChainError, match=r"seed_0/manifest\.json: is no manifest"):
+        Report(runs.folder)
+
+
+# the table
+
+
+def test_the_table_shows_medians_ranges_and_speed_ups(runs):
+    for seed, scratch, transfer in ((0, 100, 50), (1, 300, 100), (2, None, 150)):
+        runs.add("pretrain", seed, 50, grokked_at=40)
+        runs.add("scratch", seed, scratch, seconds=(1 + seed, 0.0), grokked_at=scratch, test_accuracy=0.5 + seed / 4)
+        runs.add("transfer", seed, transfer, seconds=(0.5, 0.0), donors=[f"pretrain/{seed}"])
+    lines = markdown_table(Report(runs.folder)).splitlines()
+    assert lines[0].startswith("| stage | runs | grokked at | sustained at | seconds | test accuracy | speed-up |")
+    assert lines[2] == "| pretrain | 3 | 40 (40–40) | 50 (50–50) | 1.5 (1.5–1.5) | – |  |  |"
+    assert (
+        lines[3] == "| scratch | 3 | 300 (100–never) | 300 (100–never) | 2.0 (1.0–3.0) | 0.7500 (0.5000–1.0000) |  |  |"
+    )
+    # steps 2, 3, infinite; seconds 1/0.5, 2/0.5, infinite; with the donor 100/100, 300/150, and 1/2, 2/2
+    assert lines[5].endswith("| 3.00× (4.00× in time) | 2.00× (1.00× in time) |")
+
+
+def test_a_run_that_alone_grokked_is_infinitely_faster(runs):
+    runs.add("scratch", 0, None).add("transfer", 0, 10)
+    assert "| ∞ (∞ in time) |" in markdown_table(Report(runs.folder))
+
+
+def test_the_terminal_shows_the_same_cells(runs):
+    runs.add("scratch", 0, 100).add("transfer", 0, 50)
+    shown = StringIO()
+    Console(file=shown, width=200).print(terminal_table(Report(runs.folder)))
+    cells = [cell.strip() for cell in markdown_table(Report(runs.folder)).splitlines()[-1].split("|") if cell.strip()]
+    assert " ".join(shown.getvalue().splitlines()[-2].split()) == " ".join(cells)
+
+
+def test_the_report_is_saved_beside_the_runs(runs, monkeypatch):
+    runs.add("scratch", 0, 100)
+    report = Report(runs.folder)
+    save_report(report)
+    assert json.loads((runs.folder / "report.json").read_text()) == report.to_json()
+    assert (runs.folder / "report.md").read_text() == f"# study\n\n{markdown_table(report)}"
+
+    def full_disk(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full_disk)
+    with pytest.raises(ChainError, match=r"run_000: cannot be written \(No space left on device\)"):
+        save_report(report)

@@ -1,0 +1,50 @@
+"""Every recipe: sound, described, and run tiny to its end."""
+
+import json
+import re
+
+import pytest
+
+from grok_lightning.catalogue import PACKAGE, header, recipe_names, summary
+from grok_lightning.chain.recipe import load_recipe
+
+FOLDER = PACKAGE.parent / "recipes"
+RECIPES = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".yaml", ".yml"))
+"""At any depth: a check that only looks at the top folder is green for recipes nobody tried."""
+
+each_recipe = pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.relative_to(FOLDER)))
+
+
+def test_there_are_recipes_and_all_are_listed():
+    assert len(RECIPES) > 0
+    assert recipe_names() == sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in RECIPES)
+
+
+@each_recipe
+def test_the_header_says_what_it_shows_and_how_to_run_it(path):
+    assert len(summary(path)) > 20
+    commands = re.findall(r"lightning fit --config (\S+)", header(path))
+    assert commands
+    assert set(commands) == {f"recipes/{path.relative_to(FOLDER)}"}
+    assert max(map(len, path.read_text(encoding="utf-8").splitlines())) <= 120
+
+
+@each_recipe
+def test_it_is_sound(path, lightning):
+    assert lightning("check", path) == (0, f"{path}: fine\n", "")
+
+
+@each_recipe
+def test_it_runs_tiny_to_its_end(path, lightning, tmp_path):
+    code, out, _ = lightning("fit", "--config", path, "--tiny", "--trainer.accelerator", "cpu")
+    recipe = load_recipe(path, tiny=True)
+    folder = tmp_path / "logs" / recipe.name / "run_000"
+    assert code == 0, out
+    report = json.loads((folder / "report.json").read_text())
+    assert list(report["stages"]) == list(recipe.stages)
+    for name, stage in recipe.stages.items():
+        assert len(report["stages"][name]["runs"]) == stage.replicates
+        assert name in (folder / "report.md").read_text()
+        runs = [folder / name / f"seed_{recipe.seed + replicate}" for replicate in range(stage.replicates)]
+        assert sorted((folder / name).iterdir()) == sorted(runs)
+        assert {json.loads((run / "manifest.json").read_text())["status"] for run in runs} == {"finished"}
