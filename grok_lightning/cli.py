@@ -6,11 +6,11 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
 from grok_lightning.chain.faults import ChainError, nearest
+from grok_lightning.chain.manifest import package_versions
 from grok_lightning.chain.stages import STAGE_KEYS
 
 RUN_COMMANDS = {
@@ -80,7 +80,7 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[Override]]:
         if not (word.startswith("--") and ("." in key or key.removesuffix("+") in STAGE_KEYS)):
             own.append(word)
             continue
-        has_value = bool(waiting) and not waiting[0].startswith("--")
+        has_value = bool(waiting) and not waiting[0].startswith(("--", "-c", "-h"))
         if not given and has_value:
             value = waiting.pop(0)
         elif not given and not key.endswith(".help"):
@@ -109,7 +109,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> _Parser:
     parser = _Parser(prog="lightning", description="A laboratory for grokking: recipes that chain runs.")
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=f"grok_lightning {package_versions()['grok_lightning']}")
     parser.set_defaults(command=None, parser=parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, summary in RUN_COMMANDS.items():
@@ -231,13 +231,6 @@ def _unknown(word: str, arguments: argparse.Namespace) -> str:
         return f"{command}: nothing is expected at {word!r}{hint or f'; see {command} -h'}"
     keys = [f"--{key}" for key in STAGE_KEYS] if arguments.command in RUN_COMMANDS else []
     return f"{command}: no option {word}{nearest(word, arguments.parser.options + keys)}; see {command} -h"
-
-
-def _version() -> str:
-    try:
-        return f"grok_lightning {version('grok_lightning')}"
-    except PackageNotFoundError:
-        return "grok_lightning, from source"
 
 
 def _speaks() -> bool:

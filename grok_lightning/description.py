@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
@@ -12,36 +12,56 @@ from grok_lightning.catalogue import header
 from grok_lightning.chain.plan import CheckedStage
 from grok_lightning.chain.recipe import Recipe, Stage
 
+Settings = dict[str, str]
+"""Settings of a run by their short dotted keys."""
+
 
 def print_description(recipe: Recipe, checked: Mapping[str, CheckedStage], console: Console) -> None:
-    """Print the header of a recipe, and for each stage what is its own, its sizes, and what it takes over."""
-    own = own_settings({stage.name: stage.config for stage in recipe.stages.values()})
+    """Print the header of a recipe, what its stages have in common, and what each does of its own."""
+    common, own = split_settings({stage.name: stage.config for stage in recipe.stages.values()})
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
+    if common:
+        table.add_row("all stages", escape("\n".join(settings_lines(common))))
     for stage in recipe.stages.values():
-        lines = [*_own_lines(own[stage.name]), _sizes(stage, checked[stage.name]), *_relations(stage)]
-        table.add_row(f"[bold]{escape(stage.name)}[/]", "\n".join(map(escape, lines)))
-    console.print(Group(escape(header(recipe.path)), ""), Padding(table, (0, 0, 0, 2), expand=False))
+        lines = [*settings_lines(own[stage.name]), _sizes(stage, checked[stage.name]), *_relations(stage)]
+        table.add_row(f"[bold]{escape(stage.name)}[/]", escape("\n".join(lines)))
+    if text := header(recipe.path):
+        console.print(escape(f"{text}\n"))
+    console.print(Padding(table, (0, 0, 0, 2), expand=False))
 
 
-def own_settings(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Return for each stage the settings that not all stages have in common, by their short dotted keys."""
+def split_settings(configs: Mapping[str, Mapping[str, Any]]) -> tuple[Settings, dict[str, Settings]]:
+    """Return the settings that all of several stages have in common, and for each stage the others."""
     settings = {name: dict(flat_settings(config)) for name, config in configs.items()}
-    common = set.intersection(*(set(values.items()) for values in settings.values()))
-    return {name: dict(item for item in values.items() if item not in common) for name, values in settings.items()}
+    if len(settings) == 1:
+        return {}, settings
+    shared = set.intersection(*(set(each.items()) for each in settings.values()))
+    first = next(iter(settings.values()))
+    own = {name: {k: v for k, v in each.items() if (k, v) not in shared} for name, each in settings.items()}
+    return {key: value for key, value in first.items() if (key, value) in shared}, own
 
 
 def flat_settings(config: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the settings in a config by dotted key, without the words that every class has."""
-    if not isinstance(config, Mapping):
-        yield key.removesuffix(".class_path"), str(config)
-        return
-    for name, value in config.items():
-        yield from flat_settings(value, key if name == "init_args" else f"{key}.{name}".strip("."))
+    """Yield the settings in a config by dotted key, without `init_args`."""
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            yield from flat_settings(value, key if name == "init_args" else f"{key}.{name}".strip("."))
+    elif isinstance(config, list):
+        items = (item.get("class_path", item) if isinstance(item, Mapping) else item for item in config)
+        yield key, f"[{', '.join(map(str, items))}]"
+    else:
+        yield key, str(config)
 
 
-def _own_lines(settings: Mapping[str, str]) -> list[str]:
-    return [f"{key}: {value}" for key, value in settings.items()]
+def settings_lines(settings: Settings) -> list[str]:
+    """Return one line for each class among settings, with its arguments."""
+    lines: dict[str, list[str]] = {}
+    for key, value in settings.items():
+        owner, _, name = key.rpartition(".")
+        words = lines.setdefault(owner, [])
+        words.append(value.rpartition(".")[2] if name == "class_path" else f"{name} {value}")
+    return [f"{owner}: {', '.join(words)}".removeprefix(": ") for owner, words in lines.items()]
 
 
 def _sizes(stage: Stage, checked: CheckedStage) -> str:

@@ -16,6 +16,7 @@ import yaml
 
 import grok_lightning
 from grok_lightning import catalogue, cli
+from grok_lightning.operations import registry
 
 USER_MODULE = """\
 import torch
@@ -27,8 +28,8 @@ from grok_lightning.networks import QuadraticMLP
 from grok_lightning.operations import operation
 
 
-@operation(formula="x + 2y in MODULE")
-def plus_twice_in_MODULE(x: int, y: int, n: int) -> int:
+@operation(formula="x + 2y")
+def plus_twice(x: int, y: int, n: int) -> int:
     return (x + 2 * y) % n
 
 
@@ -168,6 +169,7 @@ def test_keys_of_the_recipe_are_told_from_options(words, own, overrides):
         ("fit -c chain.yaml --replicate 5", "no option --replicate; did you mean '--replicates'?"),
         ("fit -c chain.yaml --trainer.max_steps", "--trainer.max_steps: its value is missing"),
         ("fit -c chain.yaml --trainer.max_steps --tiny", "--trainer.max_steps: its value is missing"),
+        ("fit --trainer.max_steps -c chain.yaml", "--trainer.max_steps: its value is missing"),
         ("fit -c chain.yaml --only secnd", "--only secnd: no such stage; did you mean 'second'?"),
         ("list operaions", "there are no 'operaions' to list; did you mean 'operations'?"),
         ("list --data.modulus 5", "lightning list: no option --data.modulus"),
@@ -225,6 +227,14 @@ def test_only_one_process_of_a_distributed_job_speaks(lightning, monkeypatch):
     assert "nothing.yaml: no such file" in lightning("fit", "-c", "nothing.yaml").err
 
 
+def test_ctrl_c_outside_a_run_ends_quietly(lightning, monkeypatch):
+    def interrupted(path: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("grok_lightning.commands.find_recipe", interrupted)
+    assert lightning("fit", "-c", "chain.yaml") == (130, "", "")
+
+
 # --- list, describe, copy, check, report
 
 
@@ -250,18 +260,34 @@ def packaged(write_recipe, monkeypatch, tmp_path):
 
 
 def test_describe_says_what_the_stages_are(lightning, write_recipe):
-    path = write_recipe(("compare_to: first", "compare_to: first\n    replicates: 1"))
-    lines = [line.strip() for line in lightning("describe", path).out.splitlines()]
-    assert lines[0] == "A chain of two small runs."
+    callbacks = "callbacks: [Pictures, {class_path: Snapshots, init_args: {parts: [embedding]}}]"
+    path = write_recipe(("{max_steps: 40", f"{{{callbacks}, max_steps: 40"), ("freeze: true", "freeze: [embedding]"))
     size = "train 12, val 6, test 7 · 1,031 parameters · at most 40 steps"
-    assert lines[2:] == [
-        "first   data.operation: add",
+    assert [line.strip() for line in lightning("describe", path).out.splitlines()] == [
+        "A chain of two small runs.",
+        "",
+        "all stages  seed_everything 0",
+        "model: EquationTask",
+        "model.network: ArithmeticTransformer, width 8, heads 2",
+        "model.optimizer: AdamW, lr 0.01",
+        "data: BinaryOperationDataModule, modulus 5, batch_size 8",
+        "trainer: callbacks [Pictures, Snapshots], max_steps 40, accelerator cpu",
+        "first       data: operation add",
         size,
-        "second  data.operation: sub",
+        "second      data: operation sub",
         size,
-        "takes embedding of first, frozen",
+        "takes embedding of first, of which embedding frozen",
         "compared to first",
     ]
+
+
+def test_describe_says_all_settings_of_a_single_stage(lightning, write_recipe):
+    text = write_recipe().read_text()
+    write_recipe((text, f"replicates: 3\n{text[text.index('model:') : text.index('stages:')]}"))
+    lines = [line.strip() for line in lightning("describe", "chain.yaml").out.splitlines()]
+    assert lines[:3] == ["run  seed_everything 0", "model: EquationTask", lines[2]]
+    assert lines[2].startswith("model.network: ArithmeticTransformer")
+    assert lines[-1] == "train 12, val 6, test 7 · 1,031 parameters · at most 40 steps · 3 seeds"
 
 
 def test_check_finds_the_faults_of_all_recipes(lightning, write_recipe):
@@ -399,10 +425,11 @@ def test_what_is_not_finished_is_not_evaluated(lightning, write_recipe, finished
 
 
 @pytest.fixture
-def user_module(tmp_path):
-    """A module beside the recipe, under a name that no other test has imported."""
+def user_module(tmp_path, monkeypatch):
+    """A module beside the recipe, under a name that no other test has imported; its operation is forgotten again."""
+    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
     name = f"mine_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(USER_MODULE.replace("MODULE", name))
+    (tmp_path / f"{name}.py").write_text(USER_MODULE)
     yield name
     sys.modules.pop(name, None)
 
@@ -450,7 +477,7 @@ def test_overrides_reach_an_ordinary_config(lightning, user_module):
 
 def test_own_operation_and_network_by_import_path(lightning, write_recipe, user_module, tmp_path):
     path = write_recipe(
-        ("operation: sub", f"operation: {user_module}.plus_twice_in_{user_module}"),
+        ("operation: sub", f"operation: {user_module}.plus_twice"),
         ("      class_path: ArithmeticTransformer\n", f"      class_path: {user_module}.Halved\n"),
         ("init_args: {width: 8, heads: 2}", "init_args: {width: 8}"),
     )
@@ -466,11 +493,11 @@ def test_own_operation_and_network_by_import_path(lightning, write_recipe, user_
 
 
 def test_a_fault_in_a_users_module_is_named(lightning, write_recipe, user_module):
-    path = write_recipe(("operation: sub", f"operation: {user_module}.plus_twic_in_{user_module}"))
+    path = write_recipe(("operation: sub", f"operation: {user_module}.plus_twic"))
     code, _, err = lightning("fit", "-c", path)
     assert code == 2
     assert "stages.second.data" in err
-    assert f"did you mean 'plus_twice_in_{user_module}'?" in err
+    assert "did you mean 'plus_twice'?" in err
 
 
 # --- what a run prints

@@ -96,7 +96,11 @@ class RunCheckpoint(Checkpoint):
         # Lightning moves a finished file here from the system's temporary folder, which may lie on another disk: the
         # move is then a copy, and one that is cut short must not look like a checkpoint.
         partial = folder / "partial"
-        trainer.save_checkpoint(partial)
+        try:
+            trainer.save_checkpoint(partial)
+        except OSError:
+            partial.unlink(missing_ok=True)  # a full disk needs the room, to say that it was full
+            raise
         if trainer.is_global_zero:
             partial.replace(path)
             for older in folder.glob("step_*.ckpt"):

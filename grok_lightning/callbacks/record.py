@@ -79,9 +79,12 @@ class RunRecord(Callback):
     def _note(self, trainer: Trainer) -> None:
         self._note_step(trainer)
         self.metrics.update({name: float(value) for name, value in trainer.callback_metrics.items()})
-        for name, value in self.metrics.items():
-            if name.endswith("loss") and not math.isfinite(value):
-                raise FloatingPointError(f"{name} is {value} at step {self.steps}: try a lower learning rate")
+        losses = {name: value for name, value in self.metrics.items() if name.endswith("loss")}
+        broken = [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]
+        # All devices fail together, also where a module logs what each of them found.
+        if trainer.strategy.reduce_boolean_decision(bool(broken), all=False):
+            what = broken[0] if broken else "a loss on another device is not finite"
+            raise FloatingPointError(f"{what} at step {self.steps}: try a lower learning rate")
 
     def _note_step(self, trainer: Trainer) -> None:
         self.steps = max(self.steps, trainer.global_step)

@@ -19,6 +19,8 @@ from grok_lightning.chain.merge import Config
 
 DEFAULT_MAX_STEPS = 100_000
 """The papers' longest runs; a run that says nothing stops there."""
+NETWORK_PREFIX = "network."
+"""What the names of a task's weights begin with, in its checkpoints."""
 
 
 def quiet() -> None:
@@ -98,9 +100,11 @@ def as_list(value: Any) -> list[Any]:
 
 
 def network_of(module: LightningModule) -> nn.Module:
-    """Return what weights belong to: the module's `network` where it has one, else the module."""
+    """Return what weights belong to: the module's `network` where that has all of them, else the module."""
     network = getattr(module, "network", None)
-    return network if isinstance(network, nn.Module) else module
+    if isinstance(network, nn.Module) and all(name.startswith(NETWORK_PREFIX) for name in module.state_dict()):
+        return network
+    return module
 
 
 def connect(module: LightningModule, datamodule: LightningDataModule | None, on_meta: bool = False) -> None:

@@ -59,7 +59,6 @@ def _trainer_faults(value: Any, where: str) -> Iterator[Fault]:
     if not found:
         displays = ("enable_progress_bar", "enable_model_summary")  # the chain has its own
         arguments = {name: inner for name, inner in value.items() if name not in displays}
-        arguments["logger"] = value.get("logger") or False
         yield from _build_faults({"class_path": TRAINER, "init_args": arguments}, Trainer, where)
 
 

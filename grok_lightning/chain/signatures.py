@@ -1,6 +1,7 @@
 """What the classes that a recipe names take: the classes by name, their arguments, and what fits a type."""
 
 import inspect
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -126,10 +127,8 @@ def refusal(value: Any, annotation: Any) -> str | None:
     """Return why LightningCLI's parser refuses a value of a type, in its own words; None if it does not."""
     if value is None:  # the parser lets null pass everywhere
         return None if admits_null(annotation) else "null"
-    parser = _parser(annotation)
     try:
-        if parser is not None:
-            _parse(parser, value)
+        _parse(_parser(annotation), value)
     except Exception as error:  # the parser's own, and those of modules that it imports
         return _innermost(error)
     return None
@@ -138,8 +137,6 @@ def refusal(value: Any, annotation: Any) -> str | None:
 def build_error(value: Any, annotation: Any) -> str | None:
     """Return why the parser refuses a value, or else what its constructor has against it; None if it can be built."""
     parser = _parser(annotation)
-    if parser is None:
-        return None
     build: Any = getattr(parser, "instantiate", None) or parser.instantiate_classes  # its name before 4.49
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the run itself will say them
@@ -154,13 +151,15 @@ def build_error(value: Any, annotation: Any) -> str | None:
     return None
 
 
-def _parser(annotation: Any) -> LightningArgumentParser | None:
-    """Return a parser of one value, or None for a type that cannot be checked."""
+def _parser(annotation: Any) -> LightningArgumentParser:
+    """Return a parser of one value that is as lenient as LightningCLI's: what has no type may be anything."""
+
+    def take(value: Any) -> None:
+        """Have an argument of the type."""
+
+    take.__annotations__["value"] = annotation
     parser = LightningArgumentParser(exit_on_error=False)
-    try:
-        parser.add_argument("--value", type=annotation)
-    except (ValueError, TypeError):
-        return None
+    parser.add_function_arguments(take, fail_untyped=False)
     return parser
 
 
@@ -171,8 +170,9 @@ def _parse(parser: LightningArgumentParser, value: Any) -> Any:
 def _innermost(error: Exception) -> str:
     """Return the cause that a parser's message indents most: the others only say where it is."""
     lines = str(error).splitlines() or [type(error).__name__]
-    innermost = max(lines, key=lambda line: len(line) - len(line.lstrip())).strip(" -")
-    return _cut(innermost.partition(". Got value: Namespace")[0])
+    text = max(lines, key=lambda line: len(line) - len(line.lstrip())).strip(" -")
+    text = text.partition(". Got value: Namespace")[0].rpartition("a function or a callable class: ")[2]
+    return _cut(re.sub(r"<class '([\w.]+)'>", r"\1", text))
 
 
 def reason(error: Exception) -> str:

@@ -185,7 +185,8 @@ class Walk:
             if self.processes.leads:
                 manifest.write(place)
         except OSError as error:
-            self._fail(run, error)
+            if run.fingerprint not in self.failed:  # else that is said
+                self._fail(run, error)
 
     def _fail(self, run: Run, error: Exception) -> None:
         """Tell that a run failed, and note it for those that need it."""

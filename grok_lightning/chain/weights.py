@@ -12,15 +12,14 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from grok_lightning.chain.build import network_of
+from grok_lightning.chain.build import NETWORK_PREFIX, network_of
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.networks import joined_rows, named_tensors, tied_names
 
 WEIGHTS_FILE = "network.safetensors"
-NETWORK_PREFIX = "network."
 METADATA = "grok_lightning"
 """Where a weights file says what is no tensor; a checkpoint has a key of that name too."""
 
@@ -104,7 +103,7 @@ def save_weights(weights: Weights, path: Path) -> None:
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(save(tensors, metadata))  # save_file would let nobody else read it
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -168,10 +167,8 @@ def _from_checkpoint(path: Path) -> Weights:
     if "state_dict" not in checkpoint:
         raise ChainError(f"{path}: has no state_dict, so it is no Lightning checkpoint")
     state: Mapping[str, Tensor] = checkpoint["state_dict"]
-    if any(name.startswith(NETWORK_PREFIX) for name in state):
-        inner = {n.removeprefix(NETWORK_PREFIX): t for n, t in state.items() if n.startswith(NETWORK_PREFIX)}
-    else:
-        inner = dict(state)
+    is_task = all(name.startswith(NETWORK_PREFIX) for name in state)
+    inner = {name.removeprefix(NETWORK_PREFIX) if is_task else name: tensor for name, tensor in state.items()}
     built = checkpoint.get(METADATA, {})
     vocabulary, tensors = built.get("vocabulary"), joined_rows(inner)
     tied = _shared(tensors)

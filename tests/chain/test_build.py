@@ -92,6 +92,15 @@ def test_modules_without_network_or_connection_are_taken_as_they_are():
     assert data_sizes(None) == data_sizes(LightningDataModule()) == {}
 
 
+def test_the_network_of_a_task_is_its_network_only_if_it_has_all_weights(lab):
+    task = built(lab).model
+    connect(task, built(lab).datamodule)
+    assert network_of(task) is task.network
+    module = BoringModel()
+    module.network = torch.nn.Linear(1, 1)
+    assert network_of(module) is module
+
+
 def test_as_list():
     assert as_list(None) == []
     assert as_list(3) == [3]

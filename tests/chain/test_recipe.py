@@ -344,6 +344,19 @@ def test_the_message_names_the_file_and_says_a_fault_of_the_defaults_once(load, 
     assert len(caught.value.faults) == 4
 
 
+def test_only_the_same_key_of_several_stages_is_said_once():
+    places = ["modle", "mdoel", "tiny.modle", "stages.a.modle", "stages.b.modle", "stages.b.mdoel", "stages.c"]
+    error = RecipeError("r.yaml", [Fault(place, "no such key") for place in places])
+    assert [line.strip() for line in str(error).splitlines()[1:]] == [
+        "modle: no such key",
+        "mdoel: no such key",
+        "tiny.modle: no such key",
+        "stages.a.modle: no such key (also in b)",
+        "stages.b.mdoel: no such key",
+        "stages.c: no such key",
+    ]
+
+
 def test_a_message_of_several_lines_is_indented():
     error = RecipeError("r.yaml", [Fault("stages.a.transfer", "x\ny"), Fault("", "z"), Fault("", "z")])
     assert str(error) == "r.yaml: 2 faults\n  stages.a.transfer: x\n    y\n  z"

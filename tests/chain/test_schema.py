@@ -133,8 +133,13 @@ class UntypedTask(LightningModule):
         super().__init__()
 
 
-class PuzzlingTask(LightningModule):
+class UnresolvedTask(LightningModule):
     def __init__(self, width: "not_there.Width" = 1) -> None:  # type: ignore[name-defined]  # noqa: F821
+        super().__init__()
+
+
+class PuzzlingTask(LightningModule):
+    def __init__(self, share: int = "half") -> None:  # type: ignore[assignment]
         super().__init__()
 
 
@@ -231,6 +236,9 @@ def test_a_config_without_faults():
 
 def test_networks_may_come_from_functions():
     assert task_faults(network=f"{__name__}.make_net") == {}
+    missing = dict.fromkeys(["vocabulary_size", "length"], "is missing; expected a whole number")
+    found = task_faults(network={"class_path": f"{__name__}.make_net"})
+    assert found == {f"network.init_args.{name}": message for name, message in missing.items()}
     assert task_faults(network=f"{__name__}.words") == {"network": f"'{__name__}.words' is no LateNet"}
 
 
@@ -403,6 +411,7 @@ def test_long_values_are_cut_short():
         ({"size": "al"}, "size", "expected one of all or a whole number, found 'al'; did you mean 'all'?"),
         ({"implicit": "x"}, "implicit", "expected a whole number or null, found 'x'"),
         ({"free": {"class_path": "torch.nn.Linaer"}}, "free.class_path", "torch.nn has no 'Linaer'; did you mean 'Lin"),
+        ({"free": {"a": {"class_path": "torch.Linear"}}}, "free.a.class_path", "torch has no 'Linear'"),
         ({"free": [{"class_path": "Linear"}]}, "free[0].class_path", "no class is called 'Linear'; a class of your ow"),
     ],
 )
@@ -452,17 +461,25 @@ def test_arguments_that_are_handed_on():
 
 
 def test_annotations_that_cannot_be_resolved():
-    config = {"class_path": "PuzzlingTask", "init_args": {"widht": 5}}
+    config = {"class_path": "UnresolvedTask", "init_args": {"widht": 5}}
     assert faults({"model": config}) == {
-        "model.init_args.widht": "PuzzlingTask has no such argument; did you mean 'width'?"
+        "model.init_args.widht": "UnresolvedTask has no such argument; did you mean 'width'?"
     }
-    assert faults({"model": {"class_path": "PuzzlingTask", "init_args": {"width": 5}}}) == {}
+    assert faults({"model": {"class_path": "UnresolvedTask", "init_args": {"width": 5}}}) == {}
+
+
+def test_a_default_may_have_a_type_of_its_own():
+    assert faults({"model": {"class_path": "PuzzlingTask", "init_args": {"share": "half"}}}) == {}
+    assert faults({"model": {"class_path": "PuzzlingTask", "init_args": {"share": "all"}}}) == {
+        "model.init_args.share": "expected a whole number, found 'all'"
+    }
 
 
 def test_arguments_that_cannot_be_known():
     known = {"class_path": "OpaqueTask", "init_args": {"known": 2}, "dict_kwargs": {"other": 5}}
     assert faults({"model": known}) == {}
     assert "model.init_args.other" in faults({"model": {"class_path": "OpaqueTask", "init_args": {"other": 5}}})
+    assert faults({"model": {"class_path": "UntypedTask", "dict_kwargs": {"width": 5}}}) == {}
 
 
 @pytest.mark.parametrize(
@@ -499,6 +516,10 @@ def test_faults_of_the_trainer(value, where, message):
     found = trainer_faults(value)
     assert list(found) == [f"trainer{where}"]
     assert message in found[f"trainer{where}"]
+
+
+def test_the_display_is_the_chains_business():
+    assert trainer_faults({"enable_progress_bar": False, "callbacks": ["RichProgressBar"], "max_steps": 5}) == {}
 
 
 def test_every_item_of_a_list_is_checked():
@@ -548,6 +569,8 @@ def test_the_parser_refuses_nothing_else(monkeypatch):
         {"model": {"class_path": "EveryKindTask", "init_args": {"network": "DeepLateNet", "rule": {"patern": "x"}}}}
     )
     assert found == {"model": "Option 'patern' is not accepted"}
+    found = faults({"model": BORING, "optimizer": {"class_path": "AdamW", "init_args": {"lrr": 1}}})
+    assert found == {"optimizer": "Option 'lrr' is not accepted"}
 
 
 @settings(max_examples=30, deadline=None)

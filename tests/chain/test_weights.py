@@ -62,15 +62,21 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     save_weights(Weights({"a": torch.ones(2)}), path)
     before = path.read_bytes()
 
-    def full_disk(tensors, file, metadata):
-        Path(file).write_bytes(b"half")
+    def full_disk(self, content):
+        self.open("wb").write(content[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("grok_lightning.chain.weights.save_file", full_disk)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_weights(Weights({"a": torch.zeros(2)}), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_weights_can_be_read_by_whoever_can_read_other_files(tmp_path):
+    save_weights(Weights({"a": torch.ones(2)}), tmp_path / "w.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_the_metadata_is_json_that_any_tool_can_read(tmp_path):
@@ -146,7 +152,6 @@ def test_the_network_of_a_task_is_read_from_its_checkpoint_with_split_rows_joine
     expected = network.embedding.table.weight.detach().clone()
     freeze(network, "embedding.table.weight", [1, 4])
     state = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    state["measures.right"] = torch.zeros(1)
     vocabulary = [str(token) for token in range(7)]
     built = {"vocabulary": vocabulary, "token_parameters": ["embedding.table.weight"]}
     torch.save({"state_dict": state, "grok_lightning": built}, tmp_path / "m.ckpt")
