@@ -64,8 +64,6 @@ def forms(annotation: Any) -> Forms:
     found = Forms()
     for member in members(annotation):
         form = _forms_of_member(member)
-        if form.is_free:
-            return ANYTHING
         bases, skip = found.bases + form.bases, max(found.skip, form.skip)
         found = Forms(bases, skip, *(new or old for new, old in zip(form[2:], found[2:], strict=True)))
     return found

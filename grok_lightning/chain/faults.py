@@ -46,12 +46,12 @@ class RecipeError(ChainError):
 
 def _texts(faults: Iterable[Fault]) -> list[str]:
     """Return one text for each fault; one that several stages have, from the defaults, is said once."""
-    first: dict[tuple[str, str], Fault] = {}
-    also: dict[tuple[str, str], list[str]] = {}
+    first: dict[tuple[str, ...], Fault] = {}
+    also: dict[tuple[str, ...], list[str]] = {}
     for fault in faults:
         section, _, rest = fault.where.partition(".")
         stage, _, key = rest.partition(".")
-        same = (key, fault.message) if section == "stages" and key else fault
+        same = (section, key, fault.message) if section == "stages" and key else tuple(fault)
         if same in first:
             also.setdefault(same, []).append(stage)
         else:

@@ -345,12 +345,22 @@ def test_the_message_names_the_file_and_says_a_fault_of_the_defaults_once(load, 
 
 
 def test_only_the_same_key_of_several_stages_is_said_once():
-    places = ["modle", "mdoel", "tiny.modle", "stages.a.modle", "stages.b.modle", "stages.b.mdoel", "stages.c"]
+    places = [
+        "modle",
+        "mdoel",
+        "tiny.modle",
+        "tiny.mdoel",
+        "stages.a.modle",
+        "stages.b.modle",
+        "stages.b.mdoel",
+        "stages.c",
+    ]
     error = RecipeError("r.yaml", [Fault(place, "no such key") for place in places])
     assert [line.strip() for line in str(error).splitlines()[1:]] == [
         "modle: no such key",
         "mdoel: no such key",
         "tiny.modle: no such key",
+        "tiny.mdoel: no such key",
         "stages.a.modle: no such key (also in b)",
         "stages.b.mdoel: no such key",
         "stages.c: no such key",

@@ -1,5 +1,5 @@
 import copy
-import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,6 +152,10 @@ class NumbersData(LightningDataModule):
         super().__init__()
         if modulus < 2:
             raise ValueError(f"modulus is {modulus}; expected at least 2")
+        if name == "loud":
+            warnings.warn("loud", stacklevel=1)
+        if name == "silent":
+            raise ValueError
         if name == "broken":
             raise RuntimeError("out of luck\nfor good")
 
@@ -479,7 +483,8 @@ def test_arguments_that_cannot_be_known():
     known = {"class_path": "OpaqueTask", "init_args": {"known": 2}, "dict_kwargs": {"other": 5}}
     assert faults({"model": known}) == {}
     assert "model.init_args.other" in faults({"model": {"class_path": "OpaqueTask", "init_args": {"other": 5}}})
-    assert faults({"model": {"class_path": "UntypedTask", "dict_kwargs": {"width": 5}}}) == {}
+    for key in ("init_args", "dict_kwargs"):
+        assert faults({"model": {"class_path": "UntypedTask", key: {"width": 5}}}) == {}
 
 
 @pytest.mark.parametrize(
@@ -560,6 +565,15 @@ def test_what_constructors_refuse_is_found_in_every_key():
 def test_a_constructor_that_breaks():
     found = data_faults({"class_path": "NumbersData", "init_args": {"name": "broken"}})
     assert found == {"data": "RuntimeError: out of luck for good"}
+    found = data_faults({"class_path": "NumbersData", "init_args": {"name": "silent"}})
+    assert found == {"data": "ValueError"}
+
+
+def test_a_class_that_has_no_path_is_not_offered():
+    class LocalTask(LightningModule):
+        pass
+
+    assert faults({"model": LocalTask.__name__})["model"].startswith("no LightningModule is called 'LocalTask'; ")
 
 
 def test_the_parser_refuses_nothing_else(monkeypatch):
@@ -571,6 +585,12 @@ def test_the_parser_refuses_nothing_else(monkeypatch):
     assert found == {"model": "Option 'patern' is not accepted"}
     found = faults({"model": BORING, "optimizer": {"class_path": "AdamW", "init_args": {"lrr": 1}}})
     assert found == {"optimizer": "Option 'lrr' is not accepted"}
+    network = {"class_path": "DeepLateNet", "init_args": {"widht": 1}}
+    found = faults({"model": {"class_path": "EveryKindTask", "init_args": {"network": network}}})
+    assert found == {"model": "Option 'widht' is not accepted"}
+    network["init_args"] = {"width": [1]}
+    found = faults({"model": {"class_path": "EveryKindTask", "init_args": {"network": network}}})
+    assert found == {"model": "Expected a int. Got value: [1]"}
 
 
 @settings(max_examples=30, deadline=None)
@@ -698,6 +718,7 @@ def test_what_our_own_data_refuse(data, message):
 
 
 def test_nothing_is_printed(capsys, recwarn):
-    faults({"model": BORING, "data": {"class_path": "NumbersData"}, "trainer": {"max_steps": "x"}})
+    data = {"class_path": "NumbersData", "init_args": {"name": "loud"}}
+    assert set(faults({"model": BORING, "data": data, "trainer": {"max_steps": "x"}})) == {"trainer.max_steps"}
     assert capsys.readouterr() == ("", "")
-    assert __name__ in sys.modules
+    assert not recwarn.list
