@@ -5,6 +5,7 @@ import hashlib
 import os
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -379,7 +380,7 @@ class Refusing(EquationTask):
 """
 
 
-def test_a_bug_in_a_users_module_fails_its_run_and_those_that_need_it(lightning, write_recipe, tmp_path):
+def test_a_bug_in_a_users_module_fails_its_run_and_those_that_need_it(lightning, write_recipe, tmp_path, monkeypatch):
     (tmp_path / "users_task.py").write_text(USERS_TASK)
     path = write_recipe(("EquationTask", "users_task.Broken"))
     code, out, err = lightning("fit", "--config", path)
@@ -391,6 +392,17 @@ def test_a_bug_in_a_users_module_fails_its_run_and_those_that_need_it(lightning,
     status = yaml.safe_load((tmp_path / "logs/chain/run_000/first/seed_0/manifest.json").read_text())
     assert status["status"] == "failed"
     assert "no_such_thing" in status["error"]
+
+    kept = tmp_path / "logs/chain/run_000/first/seed_0/traceback.txt"
+    assert "its traceback: logs/chain/run_000/first/seed_0/traceback.txt" in out
+    assert "users_task.py" in kept.read_text()
+    assert "return self.no_such_thing" in kept.read_text()
+    (tmp_path / "users_task.py").write_text(
+        USERS_TASK.replace("return self.no_such_thing", "super().training_step(chunk, batch_idx)")
+    )
+    monkeypatch.delitem(sys.modules, "users_task")
+    assert lightning("fit", "--config", path).code == 0
+    assert not kept.exists()
 
 
 def test_a_bug_in_a_users_constructor_is_a_fault(lightning, write_recipe, tmp_path):

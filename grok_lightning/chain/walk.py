@@ -1,5 +1,6 @@
 """The runs of a plan, one after another: reused, waited for, resumed or trained."""
 
+import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,10 +13,10 @@ from rich.console import Console
 
 from grok_lightning.callbacks import StageInterrupted, newest_checkpoint
 from grok_lightning.chain.continuation import continue_from
-from grok_lightning.chain.faults import unwritable
+from grok_lightning.chain.faults import ChainError, unwritable
 from grok_lightning.chain.folders import enter_recipe_folder, find_finished, find_shorter, link_run
 from grok_lightning.chain.interruption import Interruption
-from grok_lightning.chain.manifest import Manifest, read_manifest
+from grok_lightning.chain.manifest import Manifest, read_manifest, write_atomically
 from grok_lightning.chain.plan import Run
 from grok_lightning.chain.processes import Processes
 from grok_lightning.chain.recipe import Recipe
@@ -23,6 +24,9 @@ from grok_lightning.chain.run import RunSetting, train_run
 
 LOCKS = ".locks"
 WAITING = "another process is at it, waiting"
+TRACEBACK_FILE = "traceback.txt"
+FORESEEN = (ChainError, FloatingPointError, OSError)
+"""Errors whose message says all; of others, such as a bug in a user's module, the traceback is kept."""
 
 
 class Decision(NamedTuple):
@@ -145,6 +149,7 @@ class Walk:
     def _train(self, run: Run, place: Path) -> None:
         """Train a run, and let its manifest say how that went."""
         manifest = self._manifest(run)
+        (place / TRACEBACK_FILE).unlink(missing_ok=True)
         sources = [Path(d.spec.source) if d.run is None else self.folder / d.run.folder_name for d in run.donors]
         setting = RunSetting(place, sources, self._title(run), self.processes, self.interruption, self.console)
         try:
@@ -190,9 +195,14 @@ class Walk:
 
     def _fail(self, run: Run, error: Exception) -> None:
         """Tell that a run failed, and note it for those that need it."""
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        self.failed[run.fingerprint] = str(error)
+        text = str(error) if isinstance(error, FORESEEN) else f"{type(error).__name__}: {error}"
+        lines = text.strip().splitlines() or [type(error).__name__]
+        self.failed[run.fingerprint] = text
         self.console.print(f"{self._title(run)}: failed: " + "\n".join(lines[:6]), highlight=False, markup=False)
+        if not isinstance(error, FORESEEN) and self.processes.leads:
+            path = self.folder / run.folder_name / TRACEBACK_FILE
+            write_atomically(path, "".join(traceback.format_exception(error)))
+            self.console.print(f"  its traceback: {path}", highlight=False, markup=False)
 
     def _title(self, run: Run) -> str:
         return f"{run.stage.name}, seed {run.seed}"

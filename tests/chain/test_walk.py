@@ -115,7 +115,7 @@ def test_a_failure_is_told_in_a_few_lines_and_tried_again_by_the_same_command(la
     lab.write(FAILING, "failing.py")
     lab.write(lab.edited(lab.SMALL, trainer__callbacks=FAILS))
     assert lab.fit() == 1
-    assert "run, seed 0: failed: out of luck\nsecond line\n" in capsys.readouterr().out
+    assert "run, seed 0: failed: RuntimeError: out of luck\nsecond line\n" in capsys.readouterr().out
     assert lab.manifest("run")["error"] == "RuntimeError: out of luck\nsecond line"
     lab.write(FAILING.replace("raise RuntimeError", "print"), "failing.py")
     del sys.modules["failing"]
