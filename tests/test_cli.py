@@ -102,7 +102,7 @@ def fingerprints(folder: Path) -> dict[str, str]:
 
 
 def test_all_names_start_the_same_program():
-    scripts = tomllib.loads((catalogue.PACKAGE.parent / "pyproject.toml").read_text())["project"]["scripts"]
+    scripts = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]
     assert set(scripts) == {"lightning", "grok-lightning"}
     for target in scripts.values():
         module, _, name = target.partition(":")

@@ -2,13 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from grok_lightning.catalogue import PACKAGE, header, recipe_names, summary
+from grok_lightning.catalogue import header, recipe_names, summary
 from grok_lightning.chain.recipe import load_recipe
 
-FOLDER = PACKAGE.parent / "recipes"
+FOLDER = Path(__file__).parents[1] / "recipes"
 RECIPES = sorted(path for path in FOLDER.rglob("*") if path.suffix in (".yaml", ".yml"))
 """At any depth: a check that only looks at the top folder is green for recipes nobody tried."""
 
