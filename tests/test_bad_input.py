@@ -62,7 +62,11 @@ FAULTS = {
     # misspelt names
     "class of the task": (("EquationTask", "EqationTask"), "stages.first.model", "EqationTask", "'EquationTask'"),
     "class of the network": (("ArithmeticTransformer", "ArithmeticTransfomer"), "network", "'ArithmeticTransformer'"),
-    "class of the data": (("BinaryOperationDataModule", "BinaryOperatonDataModule"), "data", "'BinaryOperationDataModule'"),
+    "class of the data": (
+        ("BinaryOperationDataModule", "BinaryOperatonDataModule"),
+        "data",
+        "'BinaryOperationDataModule'",
+    ),
     "class of the optimiser": (("torch.optim.AdamW", "torch.optim.AdmW"), "optimizer", "torch.optim has no", "'AdamW'"),
     "module of a class": (("torch.optim.AdamW", "torch.optm.AdamW"), "optimizer", "cannot import 'torch.optm'"),
     "class of a callback": (("max_steps: 40", "max_steps: 40, callbacks: [Milestone]"), "callbacks", "'Milestones'"),
