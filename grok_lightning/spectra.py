@@ -6,6 +6,9 @@ principal components and a peak at frequency ``k`` of the spectrum. The function
 share them.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -61,6 +64,56 @@ def fourier_power(vectors: Tensor) -> Tensor:
     if len(table) % 2 == 0:
         conjugates[-1] = 1
     return _shares(conjugates * power)
+
+
+def character_power(vectors: Tensor, orders: Sequence[int]) -> Tensor:
+    """Measures how much of the variation of vectors over an abelian group lies at each of its characters.
+
+    The characters of a product of cyclic groups are waves over its grid of coordinates, so this is `fourier_power` in
+    as many dimensions as there are factors. A real wave has a character and its conjugate, which get half of it each.
+
+    Args:
+        vectors: The vector of each member, by its coordinates in lexicographic order, (members, width).
+        orders: The orders of the cyclic factors.
+
+    Returns:
+        The share of the power at each character (*orders); the constant one has none, the others sum to one. All are
+        zero if all vectors are equal.
+
+    Raises:
+        ValueError: If ``vectors`` is not a table of finite numbers, or not of as many members as the group has.
+    """
+    if len(vectors) != math.prod(orders):
+        raise ValueError(f"there are {len(vectors)} vectors for the {math.prod(orders)} members of a group {orders}")
+    grid = _centred(vectors).view(*orders, -1)
+    power = torch.fft.fftn(grid, dim=tuple(range(len(orders)))).abs().square().sum(-1)
+    power.view(-1)[0] = 0
+    return _shares(power)
+
+
+def top_character_share(vectors: Tensor, orders: Sequence[int]) -> Tensor:
+    """Measures how near vectors over an abelian group are to the embedding of a theorem, which has one character.
+
+    By theorem 4 of Park, Kim and Kim (2405.16658) an embedding Φ that solves x · y in a group with one cyclic factor
+    can be a circle: the cosine and sine of one character. The share of the power that the strongest character and its
+    conjugate have is 1 for a circle, and about the inverse of the number of frequencies for random vectors.
+
+    Args:
+        vectors: As in `character_power`.
+        orders: As there.
+
+    Returns:
+        The share ().
+    """
+    power = character_power(vectors, orders)
+    own = torch.arange(power.numel(), device=power.device).view(power.shape)
+    return torch.where(own == _conjugates(own), power, power + _conjugates(power)).max()
+
+
+def _conjugates(grid: Tensor) -> Tensor:
+    """The entry at −k at the place of each character k."""
+    axes = tuple(range(grid.ndim))
+    return grid.flip(axes).roll((1,) * grid.ndim, axes)
 
 
 def _centred(vectors: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """When something is measured, stopped, drawn or saved during a run."""
 
 from grok_lightning.callbacks.cadence import Cadence, next_boundary
+from grok_lightning.callbacks.characters import CharacterShare
 from grok_lightning.callbacks.checkpoint import RunCheckpoint, StageInterrupted, newest_checkpoint
 from grok_lightning.callbacks.evaluation import Evaluation
 from grok_lightning.callbacks.milestones import Milestones
@@ -12,6 +13,7 @@ from grok_lightning.callbacks.snapshots import Snapshots
 __all__ = [
     "AnswerGrid",
     "Cadence",
+    "CharacterShare",
     "Evaluation",
     "Milestones",
     "PictureData",

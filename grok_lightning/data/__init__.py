@@ -2,7 +2,19 @@
 
 from grok_lightning.data.batches import BatchStream, Equations
 from grok_lightning.data.binary import BinaryOperationDataModule
+from grok_lightning.data.composition import CompositionDataModule
 from grok_lightning.data.equations import EquationDataModule
+from grok_lightning.data.subset import TokenSubset
+from grok_lightning.data.system import SystemDataModule
 from grok_lightning.data.vocabulary import Vocabulary
 
-__all__ = ["BatchStream", "BinaryOperationDataModule", "EquationDataModule", "Equations", "Vocabulary"]
+__all__ = [
+    "BatchStream",
+    "BinaryOperationDataModule",
+    "CompositionDataModule",
+    "EquationDataModule",
+    "Equations",
+    "SystemDataModule",
+    "TokenSubset",
+    "Vocabulary",
+]

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from grok_lightning.data.batches import Equations
 from grok_lightning.data.equations import EquationDataModule
-from grok_lightning.data.split import split_rows
+from grok_lightning.data.split import LARGEST_SPLIT_SEED, PARTS, split_rows
+from grok_lightning.data.subset import TokenSubset
 from grok_lightning.data.vocabulary import Vocabulary
 from grok_lightning.operations import operation_table
 
-PARTS = ("train", "val", "test")
-NOISE_SEED = 2**32
-"""Keeps the draw of wrong answers apart from the split, whose seeds lie below."""
+NOISE_SEED = LARGEST_SPLIT_SEED + 1
+"""Keeps the draw of wrong answers apart from the split."""
 Layout = Literal["a op b =", "a op b", "a b"]
 
 
@@ -27,7 +27,7 @@ class BinaryOperationDataModule(EquationDataModule):
     Args:
         operation: Registered name, parametrised name such as `linear(2,3)`, or import path of an operation.
         modulus: Modulus of residue operations; null for permutations.
-        train_fraction: Share of the rows to train on (float), or their number (int).
+        train_fraction: Share of the rows of `train_tokens` to train on (float), or their number (int).
         val_fraction: Share of the held-out rows for validation (float), or their number (int); the rest is the test
             part.
         layout: Tokens of an equation. Furuta et al. (2402.16726) leave out "=", Gromov (2301.02679) the operator too.
@@ -36,6 +36,8 @@ class BinaryOperationDataModule(EquationDataModule):
             2405.16658, table 1). The batch doubles. Refused where (b, a) has another answer.
         unordered_split: Keep (a, b) and (b, a) in the same part, so that no held-out pair is seen turned around.
         wrong_answers: Label noise: number of training rows whose answer is replaced by a wrong one.
+        train_tokens: Elements that may be operands of training equations, as in `{first: 80}`; null for all. Answers
+            and held-out rows range over all elements.
         split_seed: Seed of split and label noise; null follows the seed of the run.
 
     Raises:
@@ -54,10 +56,11 @@ class BinaryOperationDataModule(EquationDataModule):
         commutative_augmentation: bool = False,
         unordered_split: bool = False,
         wrong_answers: int = 0,
+        train_tokens: TokenSubset | None = None,
         split_seed: int | None = None,
     ) -> None:
-        super().__init__(batch_size)
-        _check_arguments(layout, split_seed)
+        super().__init__(batch_size, split_seed)
+        _check_layout(layout)
         self.table = operation_table(operation, modulus)
         self.values = torch.tensor(self.table.values)
         signs = {"op": self.table.symbol, "=": "="}
@@ -68,7 +71,7 @@ class BinaryOperationDataModule(EquationDataModule):
         self.commutative_augmentation = commutative_augmentation
         self.unordered_split = unordered_split
         self.wrong_answers = wrong_answers
-        self.split_seed = self.seed if split_seed is None else split_seed
+        self.train_tokens = train_tokens
         if commutative_augmentation and not torch.equal(self.values, self.values.T):
             raise ValueError(f"commutative_augmentation is for commutative operations; {operation} is not commutative")
         self.part_of_row = self._split()
@@ -120,12 +123,27 @@ class BinaryOperationDataModule(EquationDataModule):
         """Return the number of the part (rows,) of every row."""
         a, b = self.pairs.unbind(1)
         size = len(self.values)
-        groups = torch.minimum(a, b) * size + torch.maximum(a, b) if self.unordered_split else None
-        split = split_rows(len(a), self.train_fraction, self.split_seed, validation=self.val_fraction, groups=groups)
+        split = split_rows(
+            len(a),
+            self.train_fraction,
+            self.split_seed,
+            groups=torch.minimum(a, b) * size + torch.maximum(a, b) if self.unordered_split else None,
+            validation=self.val_fraction,
+            trainable=self._trainable(),
+        )
         parts = torch.empty(len(a), dtype=torch.long)
         for number, rows in enumerate(split):
             parts[rows] = number
         return parts
+
+    def _trainable(self) -> Tensor | None:
+        """Return which rows (rows,) may be trained on, or None where all may."""
+        if self.train_tokens is None:
+            return None
+        chosen = self.train_tokens.choose(self.table.elements, self.split_seed)
+        allowed = torch.zeros(len(self.values), dtype=torch.bool)
+        allowed[chosen] = True
+        return allowed[self.pairs].all(1)
 
     def _answers(self) -> Tensor:
         """Return the answers (rows,), the wrong ones of the label noise included."""
@@ -140,11 +158,9 @@ class BinaryOperationDataModule(EquationDataModule):
         return answers
 
 
-def _check_arguments(layout: str, split_seed: int | None) -> None:
-    """Refuse an unknown layout and a seed that is none."""
+def _check_layout(layout: str) -> None:
+    """Refuse an unknown layout."""
     layouts = get_args(Layout)
     if layout not in layouts:
         nearest = get_close_matches(layout, layouts, n=1, cutoff=0)[0]
         raise ValueError(f"layout is {layout!r}; expected one of {list(layouts)}; did you mean {nearest!r}?")
-    if split_seed is not None and not 0 <= split_seed < NOISE_SEED:
-        raise ValueError(f"split_seed is {split_seed}; expected a number from 0 to {NOISE_SEED - 1}, or null")

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 from grok_lightning.data.batches import BatchStream, Equations, EvaluationBatches, step_by_step
+from grok_lightning.data.split import LARGEST_SPLIT_SEED, PARTS
 from grok_lightning.data.vocabulary import Vocabulary
 
 
@@ -19,6 +20,7 @@ class EquationDataModule(LightningDataModule):
 
     Args:
         batch_size: Equations of one optimiser step over all devices; null for the whole training set.
+        split_seed: Seed of the split into parts; null follows the seed of the run.
 
     Attributes:
         vocabulary: Tokens by name.
@@ -32,12 +34,15 @@ class EquationDataModule(LightningDataModule):
     vocabulary: Vocabulary
     length: int
 
-    def __init__(self, batch_size: int | None = 512) -> None:
+    def __init__(self, batch_size: int | None = 512, split_seed: int | None = None) -> None:
         super().__init__()
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected a positive number, or null for the whole set")
+        if split_seed is not None and not 0 <= split_seed <= LARGEST_SPLIT_SEED:
+            raise ValueError(f"split_seed is {split_seed}; expected a number from 0 to {LARGEST_SPLIT_SEED}, or null")
         self.batch_size = batch_size
         self.seed = torch.initial_seed() % 2**63
+        self.split_seed = self.seed if split_seed is None else split_seed
         self.boundary: Callable[[int], int] = step_by_step
         self.parts: dict[str, Equations] = {}
 
@@ -100,7 +105,7 @@ class EquationDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> list[EvaluationBatches]:
         """Return all parts, in the order train, val, test."""
-        return [self._evaluation_batches(name) for name in ("train", "val", "test")]
+        return [self._evaluation_batches(name) for name in PARTS]
 
     def equation_names(self, tokens: Tensor) -> list[str]:
         """Return equations `(rows, length)` as text."""

@@ -4,6 +4,7 @@ A network is built as `Network(vocabulary_size, length, …)` and gives the logi
 length). Beside them are the freezing of parameters in whole or in part, and the tensors of a network by plain name.
 """
 
+from grok_lightning.networks.additive import AdditiveNetwork, exact_network
 from grok_lightning.networks.network import Network
 from grok_lightning.networks.quadratic import QuadraticMLP
 from grok_lightning.networks.rows import freeze, frozen_rows, joined_rows
@@ -11,9 +12,11 @@ from grok_lightning.networks.tensors import load_tensors, named_tensors, plain_n
 from grok_lightning.networks.transformer import ArithmeticTransformer
 
 __all__ = [
+    "AdditiveNetwork",
     "ArithmeticTransformer",
     "Network",
     "QuadraticMLP",
+    "exact_network",
     "freeze",
     "frozen_rows",
     "joined_rows",

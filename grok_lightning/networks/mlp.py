@@ -2,13 +2,14 @@
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grok_lightning.networks.arguments import require_choice, require_positive
 from grok_lightning.networks.branch import Branch, Norm
 
-Activation = Literal["relu", "gelu"]
+Activation = Literal["relu", "gelu", "sine"]
 
 
 class MLP(Branch):
@@ -43,4 +44,6 @@ class MLP(Branch):
 
 def activate(activation: Activation, states: Tensor) -> Tensor:
     """The non-linearity of that name."""
+    if activation == "sine":
+        return torch.sin(states)
     return F.relu(states) if activation == "relu" else F.gelu(states)

@@ -40,18 +40,24 @@ def is_abelian_group(table: Table) -> bool:
 
 
 def is_anti_abelian(table: Table) -> bool:
-    """Whether x∘y = x·y⁻¹ for some abelian group · on the elements of a full table.
+    """Whether x∘y = x·y⁻¹ for some abelian group · on the elements of a full table."""
+    return anti_abelian_product(table) is not None
+
+
+def anti_abelian_product(table: Table) -> list[list[int]] | None:
+    """The abelian group · for which x∘y = x·y⁻¹ on the elements of a full table, or None if there is none.
 
     Its identity e can only be x∘x, and its inverse y⁻¹ only e∘y, so that x·y = x∘(e∘y). Where that is a group and all
     x∘x are e, then e·e = e makes e the identity, y = e·y = e∘(e∘y), and therefore x·y⁻¹ = x∘y.
     """
     if not table:
-        return False
+        return None
     elements = range(len(table))
     identity = table[0][0]
     inverse = table[identity]
     product = [[row[inverse[y]] for y in elements] for row in table]
-    return all(table[x][x] == identity for x in elements) and is_abelian_group(product)
+    is_one = all(table[x][x] == identity for x in elements) and is_abelian_group(product)
+    return product if is_one else None
 
 
 def undoes(undo: Table, table: Table, reversible: Sequence[int]) -> bool:

@@ -32,7 +32,7 @@ from grok_lightning.operations.registry import Operation, Properties, describe, 
 
 _NAME = re.compile(r"(?P<path>\w+(?:\.\w+)*)(?:\((?P<arguments>.*)\))?")
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+\s*")
-_UNDEFINED, _OUTSIDE = -1, -2
+UNDEFINED, OUTSIDE = -1, -2
 
 
 @dataclass(frozen=True)
@@ -157,11 +157,11 @@ def _integers(name: str, text: str | None) -> list[int]:
 
 def _values(found: Operation, modulus: int | None) -> list[list[int]]:
     elements, size, function = found.elements(modulus), found.size(modulus), found.function
-    index = {element: position for position, element in enumerate(elements)} | {None: _UNDEFINED}
-    rows = [[index.get(function(a, b, size), _OUTSIDE) for b in elements] for a in elements]
+    index = {element: position for position, element in enumerate(elements)} | {None: UNDEFINED}
+    rows = [[index.get(function(a, b, size), OUTSIDE) for b in elements] for a in elements]
     for a, row in zip(elements, rows, strict=True):
-        if _OUTSIDE in row:
-            b = elements[row.index(_OUTSIDE)]
+        if OUTSIDE in row:
+            b = elements[row.index(OUTSIDE)]
             value = function(a, b, size)
             raise ValueError(f"operation '{found.name}' gives {value!r} for {a}, {b}: no element of {found.domain}")
     return rows

@@ -14,7 +14,8 @@ from torch.optim import AdamW
 from grok_lightning.callbacks import Evaluation, Milestones
 from grok_lightning.callbacks.pictures import AnswerGrid, PictureData
 from grok_lightning.data.batches import EvaluationBatches
-from grok_lightning.data.binary import PARTS, BinaryOperationDataModule
+from grok_lightning.data.binary import BinaryOperationDataModule
+from grok_lightning.data.split import PARTS
 from grok_lightning.metrics import AnswerMetrics
 from grok_lightning.networks import Network
 from grok_lightning.optim import ParameterRule
@@ -106,11 +107,12 @@ class EquationTask(NetworkTask):
         """Return what the callback `Pictures` draws: the embedding, and for binary operations the errors."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         binary = data if isinstance(data, BinaryOperationDataModule) else None
-        is_residues = binary is not None and binary.table.elements == tuple(map(str, range(len(binary.values))))
+        answers = data.answer_names
+        is_residues = answers == tuple(map(str, range(len(answers)))) == self.vocabulary[: len(answers)]
         return PictureData(
             names=self.vocabulary,
             vectors=self.network.token_vectors(),
-            residues=range(len(binary.values)) if binary is not None and is_residues else None,
+            residues=range(len(answers)) if is_residues else None,
             grid=None if binary is None else self._grid(binary),
         )
 

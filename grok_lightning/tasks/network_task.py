@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from grok_lightning.callbacks import Evaluation, Snapshots, next_boundary
+from grok_lightning.callbacks import CharacterShare, Evaluation, Snapshots, next_boundary
 from grok_lightning.networks import Network, freeze, frozen_rows, plain_named_parameters
 from grok_lightning.optim import ParameterRule, build_optimizer
 from grok_lightning.tasks.trainer_options import check_trainer
@@ -102,6 +102,8 @@ class NetworkTask(LightningModule):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Snapshots):
                 callback.check(self.network)
+            if isinstance(callback, CharacterShare):
+                callback.check(datamodule)
 
     def configure_model(self) -> None:
         """Build the network where nobody has connected the task before; without a Trainer the checkpoint will do it."""

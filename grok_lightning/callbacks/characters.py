@@ -1,0 +1,64 @@
+"""How near an embedding is to the one that theory builds."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from grok_lightning.operations import AbelianGroup, abelian_group
+from grok_lightning.spectra import top_character_share
+
+
+class CharacterShare(Callback):
+    """Logs at evaluations how much of the embedding lies in one character of a group.
+
+    - `embedding/add_share`: share of the embedding's variation over the residues that its strongest frequency has, a
+      cosine and a sine, see `top_character_share`;
+    - `embedding/mul_share`: the same over the powers of a generator of the units under ·, that is, after the units are
+      put in the order of their discrete logarithms; and so on for other operations.
+
+    An embedding after theorem 4 of Park, Kim and Kim (2405.16658) has share 1 for its own operation; random vectors
+    have about 2/n.
+
+    Args:
+        operations: The operations whose groups are looked for.
+
+    Raises:
+        ValueError: If none is given; before training, if the elements of the data are no residues or an operation has
+            no group on them.
+    """
+
+    def __init__(self, operations: list[str] | None = None) -> None:
+        self.operations = ["add", "mul"] if operations is None else operations
+        if not self.operations or isinstance(self.operations, str):
+            raise ValueError(f"operations is {operations!r}; expected a list of operations, such as [add, mul]")
+        self.groups: dict[str, AbelianGroup] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the groups."""
+        self.check(trainer.datamodule)  # type: ignore[attr-defined]
+
+    def check(self, datamodule: Any) -> None:
+        """Refuse data whose elements have no such groups.
+
+        Raises:
+            ValueError: If they are no residues, or an operation has no group on them.
+        """
+        names = getattr(datamodule, "answer_names", ())
+        if names != tuple(map(str, range(len(names)))):
+            raise ValueError("CharacterShare is for data over residues; the elements of these data are none")
+        self.groups = {operation: abelian_group(operation, len(names)) for operation in self.operations}
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the shares."""
+        if trainer.sanity_checking:
+            return
+        network: Any = pl_module.network
+        for operation, group in self.groups.items():
+            pl_module.log(f"embedding/{operation}_share", self._share(network.token_vectors(), pl_module, group))
+
+    def _share(self, vectors: Tensor, module: LightningModule, group: AbelianGroup) -> Tensor:
+        vocabulary: Any = module.vocabulary
+        tokens = [vocabulary.index(str(member)) for member in group.members]
+        return top_character_share(vectors.detach()[torch.tensor(tokens, device=vectors.device)], group.orders)
