@@ -42,6 +42,7 @@ class Decoder(nn.Module):
         length: How many positions there are.
         width: Width of the stream.
         positions: Whether a learned vector for each position is added to the vectors of the tokens.
+        input_norm: Whether the vectors of the tokens pass through a LayerNorm, before positions are added.
         final_norm: Whether the outcome passes through a LayerNorm.
         dropout: Probability of dropping a unit of the stream before the first block.
 
@@ -57,6 +58,7 @@ class Decoder(nn.Module):
         length: int,
         width: int,
         positions: Positions,
+        input_norm: bool,
         final_norm: bool,
         dropout: float,
     ) -> None:
@@ -64,6 +66,7 @@ class Decoder(nn.Module):
         require_positive(length=length, width=width)
         require_choice("positions", positions, Positions)
         require_probability("dropout", dropout)
+        self.input_norm = nn.LayerNorm(width) if input_norm else nn.Identity()
         self.positions = nn.Embedding(length, width) if positions == "learned" else None
         self.blocks = nn.ModuleList(blocks)
         require_positive(blocks=len(self.blocks))
@@ -72,7 +75,8 @@ class Decoder(nn.Module):
 
     def forward(self, embedded: Tensor) -> Tensor:
         """One vector (batch, width) for each sequence of vectors (batch, length, width)."""
-        stream = embedded if self.positions is None else embedded + self.positions.weight
+        stream = self.input_norm(embedded)
+        stream = stream if self.positions is None else stream + self.positions.weight
         stream = F.dropout(stream, self.dropout, self.training)
         for place, block in enumerate(self.blocks, start=1):
             stream = block(stream, last=place == len(self.blocks))

@@ -33,6 +33,7 @@ class ArithmeticTransformer(Network):
         mlp_width: Hidden units of every MLP; `4 · width` if not given.
         activation: Non-linearity of every MLP.
         norm: "pre" (with a final norm), "post" or "none".
+        input_norm: Whether the decoder begins with a LayerNorm of each token's vector.
         positions: "learned" vectors, or "none".
         causal: Whether positions see themselves and earlier ones only. The last position sees all either way.
         embedding_mlps: Residual MLPs between the token table and the decoder.
@@ -58,6 +59,7 @@ class ArithmeticTransformer(Network):
         mlp_width: int | None = None,
         activation: Activation = "relu",
         norm: Norm = "pre",
+        input_norm: bool = False,
         positions: Positions = "learned",
         causal: bool = True,
         embedding_mlps: int = 0,
@@ -86,6 +88,7 @@ class ArithmeticTransformer(Network):
                 length=length,
                 width=width,
                 positions=positions,
+                input_norm=input_norm,
                 final_norm=norm == "pre",
                 dropout=dropout,
             ),

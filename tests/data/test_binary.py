@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import seed_everything
 
-from grok_lightning.data import BinaryOperationDataModule
+from grok_lightning.data import BinaryOperationDataModule, CompositionDataModule, TokenSubset
 from grok_lightning.operations import list_operations, resolve
 
 RESIDUE_OPERATIONS = [known.name for known in list_operations() if known.domain == "residues" and not known.parameters]
@@ -155,6 +155,30 @@ def test_an_unordered_split_of_a_partial_operation():
     everything = set().union(*parts.values())
     for rows in parts.values():
         assert {(b, a) for a, b in rows} & everything <= rows
+
+
+@pytest.mark.parametrize("unordered", [False, True])
+@pytest.mark.parametrize("operation", ["add", "div"])
+@pytest.mark.parametrize(
+    ("subset", "allowed"), [({"first": 5}, range(5)), ({"only": [6, 1, 2]}, (1, 2, 6)), ({"random": 7}, range(7))]
+)
+def test_training_is_limited_to_some_tokens_and_the_held_out_rows_are_not(subset, allowed, operation, unordered):
+    options = {"train_tokens": TokenSubset(**subset), "unordered_split": unordered}
+    data = build(operation, train_fraction=0.5, **options)
+    parts = {part: set(pairs(data, part)) for part in data.parts}
+    possible = {pair for pair in table(INDEPENDENT[operation], 7) if set(pair) <= set(allowed)}
+    assert parts["train"] <= possible
+    assert abs(len(parts["train"]) - len(possible) / 2) <= 1
+    assert sum(map(len, parts.values())) == len(set().union(*parts.values())) == len(table(INDEPENDENT[operation], 7))
+    for part in ("val", "test"):  # neither gets only what could not be trained on
+        assert parts[part] & possible
+        assert len(parts["val"]) == pytest.approx(len(parts["test"]), abs=4)
+
+
+def test_random_tokens_are_the_same_for_a_donor_and_who_takes_over_from_it():
+    donor = build("add", 31, train_tokens=TokenSubset(random=9))
+    target = CompositionDataModule("a + b + c", 31, 50, 50, 50, train_tokens=TokenSubset(random=9), split_seed=0)
+    assert {a for pair in pairs(donor, "train") for a in pair} == set(target.train_elements.tolist())
 
 
 def test_augmentation_doubles_a_batch_with_turned_pairs_and_the_same_answers():

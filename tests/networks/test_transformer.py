@@ -30,11 +30,9 @@ def build(seed=0, **options):
     return network
 
 
-def norm(module, x):
-    return (
-        module.norm.weight * (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, unbiased=False, keepdim=True) + 1e-5)
-        + module.norm.bias
-    )
+def norm(layer, x):
+    scaled = (x - x.mean(-1, keepdim=True)) / torch.sqrt(x.var(-1, unbiased=False, keepdim=True) + 1e-5)
+    return layer.weight * scaled + layer.bias
 
 
 def linear(module, x):
@@ -44,8 +42,8 @@ def linear(module, x):
 
 def branch(module, x, f, place):
     if place == "pre":
-        return x + f(norm(module, x))
-    return norm(module, x + f(x)) if place == "post" else x + f(x)
+        return x + f(norm(module.norm, x))
+    return norm(module.norm, x + f(x)) if place == "post" else x + f(x)
 
 
 def attend(module, x, causal):
@@ -74,13 +72,15 @@ def written_out(network, sequence, *, place, causal, activation):
     x = network.embedding.table.weight[sequence]
     for module in network.embedding.mlps:
         x = branch(module, x, mlp(module), place)
+    if hasattr(network.decoder.input_norm, "weight"):
+        x = norm(network.decoder.input_norm, x)
     if network.decoder.positions is not None:
         x = x + network.decoder.positions.weight
     for block in network.decoder.blocks:
         x = branch(block.attention, x, lambda s, a=block.attention: attend(a, s, causal), place)
         x = branch(block.mlp, x, mlp(block.mlp), place)
     if place == "pre":
-        x = norm(network.decoder, x)
+        x = norm(network.decoder.norm, x)
     if hasattr(network.classifier, "hidden"):
         x = act(linear(network.classifier.hidden, x))
     return linear(network.classifier.output, x)[-1]
@@ -103,6 +103,8 @@ def test_last_position_equals_the_full_computation(place, blocks, causal):
     [
         {"activation": "gelu"},
         {"positions": "none"},
+        {"input_norm": True},
+        {"input_norm": True, "positions": "none"},
         {"classifier": "mlp", "activation": "gelu"},
         {"bias": False},
         {"classifier_bias": False},
