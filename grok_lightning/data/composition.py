@@ -23,7 +23,8 @@ class CompositionDataModule(SampledEquationDataModule):
         modulus: Modulus of residue operations; null for permutations.
         train_fraction: Share of the assignments of `train_tokens` to train on (float), or number of equations (int).
         val_fraction: Share of all other assignments for validation (float), or number of equations (int).
-        test_fraction: The same for the test part, on which the final verdict is.
+        test_fraction: The same for the test part, on which the final verdict is; null for 100 000, or as many as there
+            are.
         batch_size: Equations of one optimiser step over all devices; null for the whole training set.
         train_tokens: Elements that may be operands of training equations, as in `{first: 80}`; null for all. Answers,
             validation and test part range over all elements (Park et al., table 5).
@@ -40,7 +41,7 @@ class CompositionDataModule(SampledEquationDataModule):
         modulus: int | None = 97,
         train_fraction: int | float = 100_000,  # in this order, or a recipe's 4000 is read as 4000.0
         val_fraction: int | float = 30_000,
-        test_fraction: int | float = 100_000,
+        test_fraction: int | float | None = None,
         batch_size: int | None = 512,
         train_tokens: TokenSubset | None = None,
         split_seed: int | None = None,

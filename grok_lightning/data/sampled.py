@@ -18,6 +18,9 @@ from grok_lightning.operations import Element, Word
 TRAIN_ORDER, HELD_OUT_ORDER = 0, 1
 """Numbers of the two random orders that a split seed decides."""
 
+VERDICT_ROWS = 100_000
+"""Rows of a test part whose size is not given, as of Park et al. (2405.16658)."""
+
 Rows = NDArray[np.int64]
 
 
@@ -34,7 +37,8 @@ class SampledEquationDataModule(EquationDataModule):
         words: An equation as it is written for the network: letters, numbers and other tokens.
         train_fraction: Share of the assignments of `train_tokens` to train on (float), or number of equations (int).
         val_fraction: Share of all other assignments for validation (float), or number of equations (int).
-        test_fraction: The same for the test part, on which the final verdict is.
+        test_fraction: The same for the test part, on which the final verdict is; null for 100 000 equations, or as many
+            as there are.
         batch_size: Equations of one optimiser step over all devices; null for the whole training set.
         train_tokens: Elements that may be operands of training equations; null for all.
         split_seed: Seed of the samples; null follows the seed of the run.
@@ -51,7 +55,7 @@ class SampledEquationDataModule(EquationDataModule):
         *,
         train_fraction: int | float,
         val_fraction: int | float,
-        test_fraction: int | float,
+        test_fraction: int | float | None,
         batch_size: int | None,
         train_tokens: TokenSubset | None,
         split_seed: int | None,
@@ -63,6 +67,8 @@ class SampledEquationDataModule(EquationDataModule):
         self.length = len(self.tokens)
         self.fractions = {"train": train_fraction, "val": val_fraction, "test": test_fraction}
         for part, fraction in self.fractions.items():
+            if fraction is None:
+                continue
             if not fraction > 0 or (isinstance(fraction, float) and fraction > 1):
                 raise ValueError(f"{part}_fraction is {fraction}; expected a share up to 1.0, or a number of equations")
         everything = range(len(elements))
@@ -98,9 +104,8 @@ class SampledEquationDataModule(EquationDataModule):
             rows = reader.take(int(round(fraction * available, 6)))
             rows = rows[self._has_answer(rows)]
         else:
-            rows = reader.take(fraction, self._has_answer)
-        needed = 1 if isinstance(fraction, float) else fraction
-        if len(rows) < needed:
+            rows = reader.take(VERDICT_ROWS if fraction is None else fraction, self._has_answer)
+        if len(rows) < (fraction if isinstance(fraction, int) else 1):
             raise ValueError(
                 f"{part}_fraction is {fraction}, but only {len(rows)} of the {reader.position} equations looked at "
                 "have an answer and are in no other part"

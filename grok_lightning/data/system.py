@@ -38,7 +38,8 @@ class SystemDataModule(SampledEquationDataModule):
             Otherwise they are refused.
         train_fraction: Share of the assignments of `train_tokens` to train on (float), or number of systems (int).
         val_fraction: Share of all other assignments for validation (float), or number of systems (int).
-        test_fraction: The same for the test part, on which the final verdict is.
+        test_fraction: The same for the test part, on which the final verdict is; null for 100 000, or as many as there
+            are.
         batch_size: Systems of one optimiser step over all devices; null for the whole training set.
         train_tokens: Elements that may be given in training, as in `{first: 80}`; null for all.
         split_seed: Seed of the samples; null follows the seed of the run.
@@ -56,7 +57,7 @@ class SystemDataModule(SampledEquationDataModule):
         leave_out_ambiguous: bool = False,
         train_fraction: int | float = 100_000,  # in this order, or a recipe's 4000 is read as 4000.0
         val_fraction: int | float = 30_000,
-        test_fraction: int | float = 100_000,
+        test_fraction: int | float | None = None,
         batch_size: int | None = 512,
         train_tokens: TokenSubset | None = None,
         split_seed: int | None = None,

@@ -9,7 +9,7 @@ from grok_lightning.networks.branch import Norm
 from grok_lightning.networks.classifier import LinearClassifier, MLPClassifier
 from grok_lightning.networks.decoder import Block, Decoder, Positions
 from grok_lightning.networks.embedding import RefinedEmbedding
-from grok_lightning.networks.initialisation import initialise
+from grok_lightning.networks.initialisation import STANDARD_DEVIATION, initialise
 from grok_lightning.networks.mlp import MLP, Activation
 from grok_lightning.networks.network import Network
 
@@ -19,7 +19,7 @@ ClassifierKind = Literal["linear", "mlp"]
 class ArithmeticTransformer(Network):
     """A small decoder-only transformer that reads its answer at the last position.
 
-    Weights begin as `initialise` says. With `blocks=2, width=256, embedding_mlps=4, classifier="mlp"` it has the parts
+    With `blocks=2, width=256, embedding_mlps=4, classifier="mlp"` it has the parts
     of the model of Park, Kim and Kim (arXiv 2405.16658); all that the paper is not known to say (width and activation
     of the MLPs, norm, positions, initialisation) is our choice.
 
@@ -41,10 +41,11 @@ class ArithmeticTransformer(Network):
         dropout: Probability in the decoder, on its input and on the outcome of each branch.
         bias: Whether the linear maps of embedding and decoder have biases (the keys never have).
         classifier_bias: Whether the linear maps of the classifier have biases.
+        init_std: Standard deviation of the initial weights; 1/√d if null, see `initialise`.
 
     Raises:
         ValueError: If a size is below one, `width` does not divide by `heads` and `head_width` is not given, `dropout`
-            is outside [0, 1), or an option has none of its values.
+            is outside [0, 1), `init_std` is not positive, or an option has none of its values.
     """
 
     def __init__(
@@ -67,8 +68,11 @@ class ArithmeticTransformer(Network):
         dropout: float = 0.0,
         bias: bool = True,
         classifier_bias: bool = True,
+        init_std: float | None = STANDARD_DEVIATION,
     ) -> None:
         require_positive(heads=heads, blocks=blocks)
+        if init_std is not None and not init_std > 0:
+            raise ValueError(f"`init_std` must be positive, or null, got {init_std}.")
         require_choice("classifier", classifier, ClassifierKind)
         if embedding_mlps < 0:
             raise ValueError(f"`embedding_mlps` must be at least 0, got {embedding_mlps}.")
@@ -98,4 +102,4 @@ class ArithmeticTransformer(Network):
                 width, vocabulary_size, mlp_width=mlp_width, activation=activation, bias=classifier_bias
             ),
         )
-        initialise(self)
+        initialise(self, init_std)
