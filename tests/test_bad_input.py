@@ -41,6 +41,13 @@ def contents(folder: Path) -> dict[str, str]:
 
 # --- one thing wrong in the recipe
 
+SHORT = {
+    "NETWORK": "model.init_args.network.init_args",
+    "COMPOSITION": "CompositionDataModule",
+    "SYSTEM": "SystemDataModule",
+}
+"""What stands for longer words in the cases."""
+
 FAULTS = {
     # misspelt keys
     "key of the recipe": (("trainer: {", "trainr: {"), "trainr: no such key; did you mean 'trainer'?"),
@@ -121,6 +128,43 @@ FAULTS = {
         "3 replicates",
     ),
     "accelerator": (("accelerator: cpu", "accelerator: cpuu"), "stages.first.trainer", "cpuu", "cpu"),
+    # expressions and systems
+    "malformed expression": (
+        ("data.init_args.operation: sub", "data: {class_path: COMPOSITION, init_args: {expression: a + }}"),
+        "stages.second.data: expression 'a +': the end (character 4) is malformed",
+    ),
+    "operation in an expression": (
+        ("data.init_args.operation: sub", "data: {class_path: COMPOSITION, init_args: {expression: a ** b}}"),
+        "stages.second.data",
+        "'a ** b' (character 1) is not understood",
+    ),
+    "more equations than there are": (
+        (
+            "data.init_args.operation: sub",
+            "data: {class_path: COMPOSITION, init_args: {expression: a + b, modulus: 5}}",
+        ),
+        "stages.second: train_fraction is 100000, but only 25 of the 25 equations",
+    ),
+    "unknown that is not there": (
+        ("data.init_args.operation: sub", "data: {class_path: SYSTEM, init_args: {equations: [a + b = A], asked: B}}"),
+        "stages.second.data: asked is 'B'",
+        "did you mean 'A'?",
+    ),
+    "system without a unique answer": (
+        ("data.init_args.operation: sub", "data: {class_path: SYSTEM, init_args: {equations: [a * A = b], asked: A}}"),
+        "stages.second: a * A = b, A asked: A has several values for a = 0, b = 0",
+        "leave_out_ambiguous",
+    ),
+    "key of a subset": (
+        ("batch_size: 8", "batch_size: 8, train_tokens: {frist: 3}"),
+        "stages.first.data.init_args.train_tokens.frist",
+        "'first'",
+    ),
+    "two subsets": (("batch_size: 8", "batch_size: 8, train_tokens: {first: 3, random: 2}"), "first and random"),
+    "too large a subset": (
+        ("batch_size: 8", "batch_size: 8, train_tokens: {first: 9}"),
+        "stages.first.data: train_tokens: first is 9; expected 1 to 5",
+    ),
     # transfers that cannot be
     "part the donor lacks": (
         ("    data.init_args.operation: sub\n", "    data.init_args.operation: sub\n    NETWORK.embedding_mlps: 1\n"),
@@ -167,8 +211,9 @@ FAULTS = {
 @pytest.mark.parametrize("case", FAULTS.values(), ids=FAULTS)
 def test_a_faulty_recipe_is_refused(case, refused, write_recipe):
     edits = [part for part in case if isinstance(part, tuple)]
-    network = "model.init_args.network.init_args"
-    path = write_recipe(*((old, new.replace("NETWORK", network)) for old, new in edits), name="faulty.yaml")
+    for short, long in SHORT.items():
+        edits = [(old, new.replace(short, long)) for old, new in edits]
+    path = write_recipe(*edits, name="faulty.yaml")
     said = refused("fit", "--config", path)
     assert said.startswith(f"{path}: ")
     assert [words for words in case if isinstance(words, str) and words not in said] == []

@@ -265,16 +265,18 @@ def test_a_stack_of_networks_under_vmap_equals_each_alone():
             torch.testing.assert_close(gradients[name][place], parameter.grad)
 
 
-def test_weights_begin_with_the_documented_spread():
+@pytest.mark.parametrize("std", [0.02, 0.3, None])
+def test_weights_begin_with_the_documented_spread(std):
     torch.manual_seed(0)
-    network = ArithmeticTransformer(500, 4, width=256, blocks=2, embedding_mlps=1, classifier="mlp")
+    network = ArithmeticTransformer(500, 4, width=256, blocks=2, embedding_mlps=1, classifier="mlp", init_std=std)
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             assert not parameter.any()
         elif ".norm." in name:
             assert (parameter == 1).all()
         else:
-            assert parameter.std().item() == pytest.approx(0.02, rel=0.1), name
+            expected = parameter.shape[-1] ** -0.5 if std is None else std
+            assert parameter.std().item() == pytest.approx(expected, rel=0.1), name
             assert abs(parameter.mean().item()) < 0.1 * parameter.std().item()
 
 
@@ -309,6 +311,7 @@ def test_the_last_position_shortcut_learns():
         ({"embedding_mlps": -1}, ["`embedding_mlps`", "-1"]),
         ({"dropout": 1.0}, ["`dropout`", "1.0"]),
         ({"dropout": -0.1}, ["`dropout`", "-0.1"]),
+        ({"init_std": 0.0}, ["`init_std`", "0.0"]),
         ({"activation": "rleu"}, ["`activation`", "'rleu'", "Did you mean 'relu'?"]),
         ({"norm": "prenorm"}, ["`norm`", "pre, post, none"]),
         ({"positions": "rope"}, ["`positions`", "learned, none"]),

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from grok_lightning import commands as commands  # imports every room, so that class names resolve
 from grok_lightning.callbacks import Evaluation, Milestones, Snapshots
 from grok_lightning.chain.build import RunCLI, connect
-from grok_lightning.data import BatchStream, BinaryOperationDataModule
+from grok_lightning.data import BatchStream, BinaryOperationDataModule, CompositionDataModule
 from grok_lightning.networks import ArithmeticTransformer, QuadraticMLP, freeze, named_tensors
 from grok_lightning.optim import ParameterRule
 from grok_lightning.tasks import EquationTask
@@ -442,6 +442,17 @@ def test_picture_data_say_what_the_network_answers(operation):
     assert [[cell >= 0 for cell in row] for row in pictured.grid.correct.tolist()] == [
         [cell >= 0 for cell in row] for row in defined
     ]
+
+
+def test_picture_data_of_compositions_are_without_a_grid():
+    task = make_task()
+    torch.manual_seed(SEED)
+    data = CompositionDataModule("a + b * c", 5, 50, 20, 20, batch_size=10)
+    fit(task, data, steps=10)
+    pictured = task.picture_data()
+    assert pictured.grid is None
+    assert pictured.residues == range(5)
+    assert tuple(pictured.names) == ("0", "1", "2", "3", "4", "+", "·", "=")
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------
