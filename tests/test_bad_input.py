@@ -143,7 +143,7 @@ FAULTS = {
             "data.init_args.operation: sub",
             "data: {class_path: COMPOSITION, init_args: {expression: a + b, modulus: 5}}",
         ),
-        "stages.second: train_fraction is 100000, but only 25 of the 25 equations",
+        "stages.second: train_fraction is 100000, but only 25 equations",
     ),
     "unknown that is not there": (
         ("data.init_args.operation: sub", "data: {class_path: SYSTEM, init_args: {equations: [a + b = A], asked: B}}"),
@@ -152,7 +152,7 @@ FAULTS = {
     ),
     "system without a unique answer": (
         ("data.init_args.operation: sub", "data: {class_path: SYSTEM, init_args: {equations: [a * A = b], asked: A}}"),
-        "stages.second: a * A = b, A asked: A has several values for a = 0, b = 0",
+        "stages.second.data: a * A = b, A asked: A has several values for a = 0, b = 0",
         "leave_out_ambiguous",
     ),
     "key of a subset": (

@@ -15,11 +15,10 @@ class CharacterShare(Callback):
 
     - `embedding/add_share`: share of the embedding's variation over the residues that its strongest frequency has, a
       cosine and a sine, see `top_character_share`;
-    - `embedding/mul_share`: the same over the powers of a generator of the units under ·, that is, after the units are
-      put in the order of their discrete logarithms; and so on for other operations.
+    - `embedding/mul_share`: the same over the units under ·, put in the order of their discrete logarithms where they
+      are the powers of one of them; and so on for other operations.
 
-    An embedding after theorem 4 of Park, Kim and Kim (2405.16658) has share 1 for its own operation; random vectors
-    have about 2/n.
+    An embedding that draws one character of the operation's group as a circle has share 1, see there.
 
     Args:
         operations: The operations whose groups are looked for.
@@ -48,7 +47,10 @@ class CharacterShare(Callback):
         names = getattr(datamodule, "answer_names", ())
         if names != tuple(map(str, range(len(names)))):
             raise ValueError("CharacterShare is for data over residues; the elements of these data are none")
-        self.groups = {operation: abelian_group(operation, len(names)) for operation in self.operations}
+        try:
+            self.groups = {operation: abelian_group(operation, len(names)) for operation in self.operations}
+        except ValueError as error:
+            raise ValueError(f"CharacterShare: {error}; leave it out of its operations") from None
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the shares."""

@@ -14,6 +14,9 @@ SEVERAL = UNDEFINED - 1
 As numbers of a row or column they select the last two, which tables have beside those of the elements.
 """
 
+SIGNS = ("(", ")", "=", "&")
+"""Tokens of equations that stand for no operation."""
+
 
 class Arithmetic:
     """The operations of some expressions, over the elements they have in common.
@@ -27,7 +30,7 @@ class Arithmetic:
 
     Raises:
         ValueError: If there is no operation, an operation refuses the modulus, the operations have different elements,
-            or a residue is written among permutations.
+            a symbol means something else in an equation, or a residue is written among permutations.
     """
 
     def __init__(self, expressions: Iterable[Expression], modulus: int | None) -> None:
@@ -35,12 +38,18 @@ class Arithmetic:
         names = dict.fromkeys(name for expression in expressions for name in expression.operations)
         tables = {name: operation_table(name, modulus) for name in names}
         if not tables:
-            raise ValueError(f"{' & '.join(expression.text for expression in expressions)}: no operation in it")
+            texts = ", ".join(expression.text.strip() for expression in expressions)
+            raise ValueError(f"there is no operation in {texts}; expected one at least, as in a + 0")
         first, *others = tables.values()
         for other in others:
             if other.elements != first.elements:
                 raise ValueError(f"{first.name} and {other.name} are on different elements, and cannot be mixed")
         self.elements = first.elements
+        for table in tables.values():
+            if table.symbol in (*SIGNS, *self.elements) or (len(table.symbol) == 1 and table.symbol.isalpha()):
+                raise ValueError(
+                    f"the symbol {table.symbol!r} of {table.name} means something else in an equation; give it another"
+                )
         numbers = [number for expression in expressions for number in expression.elements]
         if numbers and first.operation.degree is not None:
             raise ValueError(f"the residue {numbers[0]} cannot stand among permutations; write letters only")

@@ -128,7 +128,7 @@ class BinaryOperationDataModule(EquationDataModule):
             self.train_fraction,
             self.split_seed,
             groups=torch.minimum(a, b) * size + torch.maximum(a, b) if self.unordered_split else None,
-            validation=self.val_fraction,
+            val_fraction=self.val_fraction,
             trainable=self._trainable(),
         )
         parts = torch.empty(len(a), dtype=torch.long)

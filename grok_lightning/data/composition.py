@@ -27,7 +27,7 @@ class CompositionDataModule(SampledEquationDataModule):
             are.
         batch_size: Equations of one optimiser step over all devices; null for the whole training set.
         train_tokens: Elements that may be operands of training equations, as in `{first: 80}`; null for all. Answers,
-            validation and test part range over all elements (Park et al., table 5).
+            validation and test part range over all elements, as we suppose of table 5, which does not say.
         split_seed: Seed of the samples; null follows the seed of the run.
 
     Raises:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from grok_lightning.data.batches import Equations
 from grok_lightning.data.equations import EquationDataModule
-from grok_lightning.data.order import RandomOrder
+from grok_lightning.data.order import LARGEST, RandomOrder
+from grok_lightning.data.split import part_size
 from grok_lightning.data.subset import TokenSubset
 from grok_lightning.data.vocabulary import Vocabulary
-from grok_lightning.operations import Element, Word
+from grok_lightning.operations import Element, Letter, Word
 
 TRAIN_ORDER, HELD_OUT_ORDER = 0, 1
 """Numbers of the two random orders that a split seed decides."""
@@ -61,15 +62,18 @@ class SampledEquationDataModule(EquationDataModule):
         split_seed: int | None,
     ) -> None:
         super().__init__(batch_size, split_seed)
-        self.elements, self.letters = tuple(elements), tuple(letters)
-        self.tokens = [self._token(word) for word in words]
-        self.vocabulary = Vocabulary(dict.fromkeys([*elements, *(name for name in self.tokens if name not in letters)]))
-        self.length = len(self.tokens)
+        self.elements, self.letters, self.words = tuple(elements), tuple(letters), tuple(words)
+        if len(elements) ** len(letters) > LARGEST:
+            raise ValueError(
+                f"{len(elements)} elements for {len(letters)} letters make more than 2⁶² equations: "
+                "use fewer letters or a smaller modulus"
+            )
+        names = [self._token(word) for word in words if not self._is_operand(word)]
+        self.vocabulary = Vocabulary(dict.fromkeys([*elements, *names]))
+        self.length = len(self.words)
         self.fractions = {"train": train_fraction, "val": val_fraction, "test": test_fraction}
         for part, fraction in self.fractions.items():
-            if fraction is None:
-                continue
-            if not fraction > 0 or (isinstance(fraction, float) and fraction > 1):
+            if fraction is not None and (fraction < 0 or (isinstance(fraction, float) and not fraction <= 1)):
                 raise ValueError(f"{part}_fraction is {fraction}; expected a share up to 1.0, or a number of equations")
         everything = range(len(elements))
         chosen = everything if train_tokens is None else train_tokens.choose(self.elements, self.split_seed)
@@ -98,17 +102,21 @@ class SampledEquationDataModule(EquationDataModule):
 
     def _draw(self, reader: "Reader", part: str, available: int) -> Rows:
         """Return the next rows of an order that a part asks for."""
-        fraction = self.fractions[part]
+        fraction, key = self.fractions[part], f"{part}_fraction"
         if isinstance(fraction, float):
-            # 0.29 · 100 is 28.999…
-            rows = reader.take(int(round(fraction * available, 6)))
+            rows = reader.take(part_size(key, fraction, available))
             rows = rows[self._has_answer(rows)]
         else:
             rows = reader.take(VERDICT_ROWS if fraction is None else fraction, self._has_answer)
-        if len(rows) < (fraction if isinstance(fraction, int) else 1):
+        if isinstance(fraction, int) and len(rows) < fraction:
             raise ValueError(
-                f"{part}_fraction is {fraction}, but only {len(rows)} of the {reader.position} equations looked at "
-                "have an answer and are in no other part"
+                f"{key} is {fraction}, but only {len(rows)} equations that have an answer are left for it: "
+                "lower it, or what the other parts take"
+            )
+        if part != "test" and not len(rows):
+            raise ValueError(
+                f"{key} is {fraction}, which leaves none of the {available} assignments that has an answer: "
+                "raise it, or lower what the other parts take"
             )
         return rows
 
@@ -118,8 +126,10 @@ class SampledEquationDataModule(EquationDataModule):
     def _equations(self, rows: Rows) -> Equations:
         operands = self._operands(rows)
         columns = [
-            operands[name] if name in operands else torch.full((len(rows),), self.vocabulary.index(name))
-            for name in self.tokens
+            operands[word.name]
+            if isinstance(word, Letter) and self._is_operand(word)
+            else torch.full((len(rows),), self.vocabulary.index(self._token(word)))
+            for word in self.words
         ]
         return Equations(torch.stack(columns, dim=1), self.answers(operands))
 
@@ -133,6 +143,9 @@ class SampledEquationDataModule(EquationDataModule):
         digits = np.unravel_index(rows, (len(self.train_elements),) * len(self.letters))
         elements = tuple(self.train_elements[digit] for digit in digits)
         return np.ravel_multi_index(elements, (len(self.elements),) * len(self.letters)).astype(np.int64)
+
+    def _is_operand(self, word: Word) -> bool:
+        return isinstance(word, Letter) and word.name in self.letters
 
     def _token(self, word: Word) -> str:
         if isinstance(word, Element):

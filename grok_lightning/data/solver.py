@@ -8,9 +8,9 @@ from torch import Tensor
 from grok_lightning.data.arithmetic import SEVERAL, Arithmetic
 from grok_lightning.operations import UNDEFINED, Equation, System
 
-ROWS_AT_ONCE = 2**12
-MOST_TRIALS = 2**24
-"""Elements tried at once at most; a system that needs more couples too many unknowns."""
+ROWS_AT_ONCE = 2**9
+MOST_TRIALS = 2**14
+"""Candidates for one row at most, on average; a system that needs more couples too many unknowns."""
 
 
 class Solver:
@@ -42,20 +42,20 @@ class Solver:
         return torch.cat([self._solve(dict(zip(self.system.givens, chunk, strict=True))) for chunk in chunks])
 
     def _solve(self, givens: Mapping[str, Tensor]) -> Tensor:
-        rows = torch.arange(len(next(iter(givens.values()))))
-        found: Mapping[str, Tensor] = givens
+        count = len(next(iter(givens.values())))
+        rows, found = torch.arange(count), givens
         for unknown, equations in self.plan:
-            index, elements = self._candidates(unknown, equations, found)
+            index, elements = self._candidates(unknown, equations, found, count)
             candidates = {**{letter: column[index] for letter, column in found.items()}, unknown: elements}
             holds = torch.ones(len(index), dtype=torch.bool)
             for equation in equations:
                 holds &= self._holds(equation, candidates)
             found = {letter: column[holds] for letter, column in candidates.items()}
             rows = rows[index[holds]]
-        return _one_of(rows, found[self.system.asked], len(next(iter(givens.values()))))
+        return _one_of(rows, found[self.system.asked], count)
 
     def _candidates(
-        self, unknown: str, equations: Sequence[Equation], found: Mapping[str, Tensor]
+        self, unknown: str, equations: Sequence[Equation], found: Mapping[str, Tensor], rows: int
     ) -> tuple[Tensor, Tensor]:
         """Return elements (candidates,) worth trying for an unknown, each with the row of what is found so far."""
         count, size = len(next(iter(found.values()))), len(self.arithmetic.elements)
@@ -67,8 +67,11 @@ class Solver:
                 isolated = self.arithmetic.isolate(sides[1], unknown, found, value)
                 break
         known, open_ = (isolated >= 0).nonzero()[:, 0], (isolated == SEVERAL).nonzero()[:, 0]
-        if len(open_) * size > MOST_TRIALS:
-            raise ValueError(f"{self.system.text}: too many unknowns depend on each other to try all their values")
+        if (trials := len(open_) * size) > MOST_TRIALS * rows:
+            raise ValueError(
+                f"{self.system.text}: needs {trials // rows} trials for one system, at most {MOST_TRIALS}; "
+                "add an equation with a single unknown, or lower the modulus"
+            )
         every = torch.arange(size).repeat(len(open_))
         return torch.cat([known, open_.repeat_interleave(size)]), torch.cat([isolated[known], every])
 

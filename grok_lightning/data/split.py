@@ -27,11 +27,11 @@ class Split(NamedTuple):
 
 def split_rows(
     rows: int,
-    train: float | int,
+    train_fraction: float | int,
     seed: int,
     groups: Tensor | None = None,
-    validation: float | int = 0.5,
-    test: float | int | None = None,
+    val_fraction: float | int = 0.5,
+    test_fraction: float | int | None = None,
     trainable: Tensor | None = None,
 ) -> Split:
     """Splits the numbers 0 … rows−1 into three parts at random.
@@ -43,54 +43,67 @@ def split_rows(
 
     Args:
         rows: Number of rows.
-        train: Training part: a fraction of the trainable rows, above 0 and at most 1, or a size.
+        train_fraction: Training part: a fraction of the trainable rows, above 0 and at most 1, or a size.
         seed: Seed of the split.
         groups: Group number of each row `(rows,)`; the rows of a group stay together. Each part then ends where its
             size is met most nearly, and the training part has at least one group.
-        validation: Validation part: a fraction of the held-out rows, or a size.
-        test: Test part: a fraction of the held-out rows, or a size; by default all that validation leaves.
-        trainable: Which rows `(rows,)` may be trained on, all of a group or none; by default all. The training part is
-            then a fraction of these.
+        val_fraction: Validation part: a fraction of the held-out rows, or a size.
+        test_fraction: Test part: a fraction of the held-out rows, or a size; by default all that validation leaves.
+        trainable: Which rows `(rows,)` may be trained on, all of a group or none; by default all.
 
     Raises:
-        ValueError: If a part is empty that must not be, or the parts need more rows than there are.
+        ValueError: If a part is empty that must not be, the parts need more rows than there are, or a tensor has
+            another shape.
     """
-    if groups is not None and groups.shape != (rows,):
-        raise ValueError(f"groups has shape {tuple(groups.shape)}, expected ({rows},)")
+    for name, tensor in (("groups", groups), ("trainable", trainable)):
+        if tensor is not None and tensor.shape != (rows,):
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected ({rows},)")
     candidates = torch.arange(rows, device="cpu") if trainable is None else trainable.cpu().nonzero()[:, 0]
-    train_size = _size("train", train, len(candidates), "rows")
+    train_size = part_size("train_fraction", train_fraction, len(candidates), "trainable rows")
     if train_size == 0:
-        raise ValueError(f"{train=} selects none of {len(candidates)} rows, expected at least one")
+        raise ValueError(f"train_fraction={train_fraction} selects none of {len(candidates)} trainable rows; give more")
     held_out = rows - train_size
-    val_size = _size("validation", validation, held_out, "held-out rows")
-    test_size = held_out - val_size if test is None else _size("test", test, held_out, "held-out rows")
-    if val_size + test_size > held_out:
-        raise ValueError(f"{validation=} and {test=} need {val_size + test_size} of {held_out} held-out rows")
+    val_size = part_size("val_fraction", val_fraction, held_out, "held-out rows")
+    others = part_size("test_fraction", test_fraction, held_out, "held-out rows") if test_fraction is not None else None
+    if val_size + (others or 0) > held_out:
+        needed = val_size + (others or 0)
+        raise ValueError(f"{val_fraction=} and {test_fraction=} need {needed} of {held_out} held-out rows")
 
-    order, ends = _shuffle(candidates, seed, groups)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    order, ends = _shuffle(candidates, generator, groups)
     first = _nearest(ends[1:], train_size)
-    train_part, others = order[:first], order[first:]
-    if trainable is not None:
+    train, rest, start = order[:first], order[first:], first
+    if trainable is not None:  # what is held out is not only what was not chosen
         is_held_out = torch.ones(rows, dtype=torch.bool, device="cpu")
-        is_held_out[train_part] = False
-        others, ends = _shuffle(is_held_out.nonzero()[:, 0], seed, groups)
-        first = 0
-    second = _nearest(ends, first + val_size) - first
-    third = len(others) if test is None else _nearest(ends, first + second + test_size) - first
-    return Split(train_part, others[:second], others[second:third])
+        is_held_out[train] = False
+        rest, ends = _shuffle(is_held_out.nonzero()[:, 0], generator, groups)
+        start = 0
+    second = _nearest(ends, start + val_size) - start
+    third = len(rest) if others is None else _nearest(ends, start + second + others) - start
+    return Split(train, rest[:second], rest[second:third])
 
 
-def _size(argument: str, value: float | int, available: int, what: str) -> int:
+def part_size(key: str, value: float | int, available: int, what: str = "equations") -> int:
+    """Returns how many rows a part has: a float is a fraction, rounded down, an int a number.
+
+    Args:
+        key: What a recipe calls it.
+        value: The fraction or number.
+        available: How many rows there are.
+        what: What they are.
+
+    Raises:
+        ValueError: If it is below zero, or more than there are.
+    """
     whole = isinstance(value, int)
     if not 0 <= value <= (available if whole else 1):
-        raise ValueError(f"{argument}={value}: expected 0 to {available} {what}, or a fraction from 0.0 to 1.0")
+        raise ValueError(f"{key}={value}: expected 0 to {available} {what}, or a fraction from 0.0 to 1.0")
     # 0.29 · 100 is 28.999…
     return int(value) if whole else math.floor(round(value * available, 6))
 
 
-def _shuffle(members: Tensor, seed: int, groups: Tensor | None) -> tuple[Tensor, Tensor]:
+def _shuffle(members: Tensor, generator: torch.Generator, groups: Tensor | None) -> tuple[Tensor, Tensor]:
     """Returns rows `(members,)` in random order and where a part may end `(groups + 1,)`, 0 included."""
-    generator = torch.Generator("cpu").manual_seed(seed)
     count = len(members)
     if groups is None:
         order = torch.randperm(count, generator=generator, device="cpu")

@@ -16,8 +16,9 @@ class TokenSubset:
 
     Attributes:
         first: The first so many elements.
-        random: So many elements at random, the same ones for equal seeds and equal elements: a donor and the run that
-            takes weights from it see the same tokens.
+        random: So many elements at random, the same ones for equal split seeds and equal elements. So a donor and the
+            run that takes weights from it see the same tokens; but give both a split_seed where one donor serves
+            several replicates.
         only: These elements, by name.
 
     Raises:

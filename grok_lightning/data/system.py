@@ -6,10 +6,14 @@ import torch
 from torch import Tensor
 
 from grok_lightning.data.arithmetic import SEVERAL, Arithmetic
+from grok_lightning.data.order import RandomOrder
 from grok_lightning.data.sampled import SampledEquationDataModule
 from grok_lightning.data.solver import Solver
 from grok_lightning.data.subset import TokenSubset
 from grok_lightning.operations import UNDEFINED, parse_system
+
+CHECKED_ROWS = 2**12
+"""Assignments on which a system is tried when it is built; few of those it may be ambiguous for are rarer."""
 
 
 class SystemDataModule(SampledEquationDataModule):
@@ -20,15 +24,15 @@ class SystemDataModule(SampledEquationDataModule):
     The vocabulary holds the elements first, then the other tokens as they appear; the unknowns are tokens by their
     letters. Assignments that no value of the unknowns solves are left out, like a division by zero.
 
-    Park et al. (2405.16658, section 4.3) have two forms for ∘ one of + and ·, and contradict themselves on what is
-    asked; all four are::
+    Park et al. (2405.16658) have two forms for ∘ one of + and · in the text of section 4.3, and contradict themselves
+    on what is asked in the numeric examples of section 5.1; all four are::
 
         a ∘ b = A & A ∘ c = B, B asked    the first form, as its text has it
-        a ∘ b = A & A ∘ c = B, A asked    the first form, as its numeric example has it
-        a ∘ A = b & A ∘ c = B, A asked    the second form, as its text has it
-        a ∘ A = b & A ∘ c = B, B asked    the second form, as its numeric example has it
+        a ∘ b = A & A ∘ c = B, A asked    the first form, as the numeric example has it; c is of no use
+        a ∘ A = b & A ∘ c = B, A asked    the second form, as its text has it; c is of no use
+        a ∘ A = b & A ∘ c = B, B asked    the second form, as the numeric example has it
 
-    It is not known to have a token for "?"; here there is none.
+    Figure 6 has A ∘ B = c for the second line. The paper is not known to have a token for "?"; here there is none.
 
     Args:
         equations: Equations over letters, residues, `+ - * /`, brackets, and operations by name.
@@ -45,8 +49,8 @@ class SystemDataModule(SampledEquationDataModule):
         split_seed: Seed of the samples; null follows the seed of the run.
 
     Raises:
-        ValueError: If an argument is out of range or an equation malformed; when set up, if an answer is not unique or
-            there are fewer systems than a part needs.
+        ValueError: If an argument is out of range, an equation malformed or an answer not unique; when set up, if there
+            are fewer systems than a part needs.
     """
 
     def __init__(
@@ -77,6 +81,9 @@ class SystemDataModule(SampledEquationDataModule):
             train_tokens=train_tokens,
             split_seed=split_seed,
         )
+        # The same assignments for every seed, so that no replicate is refused after others have trained.
+        order = RandomOrder(len(self.elements) ** len(self.letters), 0)
+        self._has_answer(order.stretch(0, CHECKED_ROWS))
 
     def answers(self, letters: Mapping[str, Tensor]) -> Tensor:
         """Return the asked unknown (rows,) for elements (rows,) of each given letter; −1 where there is none.

@@ -16,7 +16,9 @@ from grok_lightning.networks.tensors import load_tensors
 from grok_lightning.operations import AbelianGroup
 
 ZERO_SLOPE = 0.01
-"""Slope of the sine that counts zeros: nearly straight for up to a hundred of them."""
+"""Slope of the sine that counts zeros: positive for up to 314 of them."""
+
+LONGEST = 300
 
 
 class WeightedSum(nn.Module):
@@ -94,8 +96,11 @@ def exact_network(
         frequency: The k of the characters.
 
     Raises:
-        ValueError: If `frequency` and an order have a common divisor: different elements would have equal characters.
+        ValueError: If `frequency` and an order have a common divisor, so that different elements would have equal
+            characters; or if there are more weights than zeros can be counted.
     """
+    if len(weights) > LONGEST:
+        raise ValueError(f"`weights` must be at most {LONGEST}, got {len(weights)}.")
     if any(math.gcd(frequency, order) > 1 for order in group.orders):
         raise ValueError(f"`frequency` must have no divisor in common with the orders {group.orders}, got {frequency}.")
     factors, tokens = len(group.orders), list(group.coordinates)

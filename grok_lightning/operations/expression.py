@@ -1,4 +1,5 @@
-"""Expressions over operations, such as `(a + b) * c`: parsed as data, never executed.
+"""Expressions over operations, such as `(a + b) * c`: parsed as data, never executed (an operation given by import path
+is imported, as everywhere).
 
 An expression is made of letters, residues, `+ - * /` with their usual precedence, brackets, and operations by name, as
 in `sum_of_squares(a, b)` or `linear(2,3)(a, b)`. Without brackets equal precedence goes from left to right.
@@ -17,7 +18,7 @@ ARITHMETIC: Mapping[type[ast.operator], str] = {ast.Add: "add", ast.Sub: "sub", 
 PRECEDENCE = {"add": 1, "sub": 1, "mul": 2, "div": 2}
 SIGNS = str.maketrans({"·": "*", "×": "*", "−": "-", "÷": "/", "∕": "/", "\n": " ", "\t": " "})
 """Signs that are read as their ASCII form; each is one character, so places in the text stay."""
-LONGEST = 1000
+LONGEST = 300
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ def parse_expression(text: str) -> Expression:
     """
     plain = text.translate(SIGNS)
     if not plain.strip() or len(plain) > LONGEST:
-        raise ValueError(f"an expression has 1 to {LONGEST} characters, such as (a + b) * c; got {len(text.strip())}")
+        raise ValueError(f"an expression has 1 to {LONGEST} characters, as (a + b) * c has 11; got {len(plain)}")
     if "#" in plain:  # would begin a comment
         raise _fault(text, plain.index("#"), plain.index("#") + 1, "means nothing here")
     try:
@@ -149,6 +150,10 @@ def _read(node: ast.expr, text: str) -> Node:
             return Application(resolve(ARITHMETIC[type(sign)]), _read(left, text), _read(right, text))
         case ast.Call(func=ast.Name() | ast.Attribute() | ast.Call() as function, args=[left, right], keywords=[]):
             return Application(_operation(function, text), _read(left, text), _read(right, text))
+        case ast.UnaryOp(op=ast.USub()):
+            raise _fault_at(node, text, "has a sign of its own; write 0 - a")
+        case ast.Call(func=ast.Constant()) | ast.Call(args=[_]):
+            raise _fault_at(node, text, "is no product; write products with *, and operations as in add(a, b)")
         case ast.Call(func=function):
             raise _fault_at(node, text, f"needs two operands, as in {ast.unparse(function)}(a, b)")
     raise _fault_at(

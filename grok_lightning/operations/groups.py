@@ -48,14 +48,17 @@ def abelian_group(operation: str, modulus: int | None) -> AbelianGroup:
         modulus: Modulus of residue operations; None for permutations.
 
     Raises:
-        ValueError: If the operation cannot be resolved, or is no abelian group and not x · y⁻¹ in one.
+        ValueError: If the operation cannot be resolved, or is no abelian group of two members or more and
+            not x · y⁻¹ in one.
     """
     table = operation_table(operation, modulus).values
     members = reversible_elements(table)
     own = restrict(table, members) if len(members) > 1 else None
     product = own if own is None or is_abelian_group(own) else anti_abelian_product(own)
     if own is None or product is None:
-        raise ValueError(f"operation '{operation}' with {modulus=} is no abelian group, and not x·y⁻¹ in one")
+        raise ValueError(
+            f"operation '{operation}' with {modulus=} is no abelian group of two members or more, nor x·y⁻¹ in one"
+        )
     orders, coordinates = _decompose(product)
     zeros = [z for z, row in enumerate(table) if set(row) <= {z, UNDEFINED} and row[members[0]] == z]
     return AbelianGroup(

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grok_lightning.data import CompositionDataModule, TokenSubset
+from grok_lightning.operations import resolve
 
 WHOLE = {"train_fraction": 0.5, "val_fraction": 0.5, "test_fraction": 0.5}
 
@@ -108,8 +110,24 @@ def test_a_huge_table_costs_what_is_drawn_of_it():
 
 
 def test_too_many_letters_are_refused():
-    with pytest.raises(ValueError, match="expected 1 to 2⁶²"):
+    with pytest.raises(ValueError, match="97 elements for 10 letters make more than 2⁶² equations"):
         build(" + ".join("abcdefghij"), 97, train_fraction=10, val_fraction=10, test_fraction=10)
+
+
+def test_the_test_part_may_be_what_is_left_or_empty():
+    assert build("a + b", 5, train_fraction=10, val_fraction=6, test_fraction=None).sizes()["test"] == 9
+    data = build("a + b", 5, train_fraction=10, val_fraction=1.0, test_fraction=None)
+    assert data.sizes() == {"train": 10, "val": 15, "test": 0}
+    assert len(data.test_dataloader()) == 0
+
+
+@pytest.mark.parametrize("symbol", ["a", "=", "3", "("])
+def test_a_symbol_that_means_something_else_is_refused(symbol, monkeypatch):
+    monkeypatch.setattr(
+        "grok_lightning.operations.lookup.registered", lambda: iter([replace(resolve("add"), symbol=symbol)])
+    )
+    with pytest.raises(ValueError, match="means something else in an equation; give it another"):
+        CompositionDataModule("a + b", 5, 10, 5, 5)
 
 
 def test_permutations_are_composed_too():
@@ -166,16 +184,25 @@ def test_samples_are_uniform():
     ("options", "message"),
     [
         ({"expression": "3 + 4"}, "has no letter"),
-        ({"expression": "a"}, "a: no operation in it"),
+        ({"expression": "a"}, "there is no operation in a; expected one at least"),
         ({"expression": "a + compose(3)(b, c)"}, "takes no modulus"),
         ({"expression": "compose(3)(a, compose(4)(b, c))", "modulus": None}, "are on different elements"),
         ({"expression": "compose(3)(a, 2)", "modulus": None}, "the residue 2 cannot stand among permutations"),
         ({"expression": "a / b", "modulus": 4}, "odd modulus"),
-        ({"train_fraction": 126}, "train_fraction is 126, but only 125 of the 125 equations"),
-        ({"train_fraction": 0}, "train_fraction is 0; expected a share up to 1.0, or a number of equations"),
+        (
+            {"train_fraction": 126},
+            "train_fraction is 126, but only 125 equations that have an answer are left for it",
+        ),
+        ({"train_fraction": -1}, "train_fraction is -1; expected a share up to 1.0, or a number of equations"),
+        ({"train_fraction": 0}, "train_fraction is 0, which leaves none of the 125 assignments"),
+        ({"train_fraction": 0.001}, "train_fraction is 0.001, which leaves none of the 125 assignments"),
+        ({"val_fraction": 100}, "val_fraction is 100, but only 63 equations that have an answer are left for it"),
         ({"val_fraction": 1.5}, "val_fraction is 1.5"),
-        ({"train_fraction": 1.0}, "val_fraction is 0.5, but only 0 of"),
-        ({"expression": "a / (b - b)", "train_fraction": 3}, "but only 0 of the 25 equations looked at have an answer"),
+        ({"train_fraction": 1.0}, "val_fraction is 0.5, which leaves none of the 0 assignments"),
+        (
+            {"expression": "a / (b - b)", "train_fraction": 3},
+            "train_fraction is 3, but only 0 equations that have an answer",
+        ),
         ({"split_seed": -1}, "split_seed is -1; expected a number from 0 to 4294967295"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"train_tokens": {"first": 6}}, "train_tokens: first is 6; expected 1 to 5"),

@@ -29,10 +29,10 @@ def test_a_stretch_is_part_of_the_whole_at_any_size(total, seed, start, count):
 def test_orders_differ_by_seed_and_look_random():
     orders = np.array([RandomOrder(50, (seed, 1)).stretch(0, 50) for seed in range(2000)])
     assert len({tuple(order) for order in orders.tolist()}) == 2000
-    # Each number is at each place equally often: chi-square with 49 · 49 degrees of freedom.
+    # Each number is at each place equally often; for sums of permutation matrices the mean is n (n − 1).
     counts = np.array([np.bincount(column, minlength=50) for column in orders.T])
     statistic = ((counts - 40) ** 2 / 40).sum()
-    assert abs(statistic - 49 * 49) < 5 * (2 * 49 * 49) ** 0.5
+    assert abs(statistic - 50 * 49) < 5 * 50 * 2**0.5
     # Neighbours in the order are not neighbours in size.
     steps = np.abs(np.diff(RandomOrder(10**12, 0).stretch(0, 2000).astype(float)))
     assert steps.mean() == pytest.approx(10**12 / 3, rel=0.05)

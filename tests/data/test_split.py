@@ -25,7 +25,7 @@ def test_sizes_are_met_exactly(rows, data, seed):
     train = data.draw(st.integers(1, rows))
     validation = data.draw(st.integers(0, rows - train))
     test = data.draw(st.integers(0, rows - train - validation))
-    split = split_rows(rows, train, seed, validation=validation, test=test)
+    split = split_rows(rows, train, seed, val_fraction=validation, test_fraction=test)
     assert [len(part) for part in split] == [train, validation, test]
     assert all(part.dtype == torch.long for part in split)
     assert_disjoint(split, rows)
@@ -34,7 +34,7 @@ def test_sizes_are_met_exactly(rows, data, seed):
 @given(st.integers(100, 300), shares.filter(bool), shares, seeds)
 @example(rows=100, train=0.29, validation=0.5, seed=0)
 def test_fractions_are_rounded_down(rows, train, validation, seed):
-    split = split_rows(rows, train, seed, validation=validation)
+    split = split_rows(rows, train, seed, val_fraction=validation)
     exact = [Fraction(str(share)) for share in (train, validation)]
     trained = math.floor(exact[0] * rows)
     validated = math.floor(exact[1] * (rows - trained))
@@ -47,9 +47,9 @@ def test_held_out_rows_are_split_evenly_by_default():
 
 
 def test_a_test_part_may_leave_rows_over():
-    split = split_rows(100, 0.5, 0, validation=0.25, test=0.5)
+    split = split_rows(100, 0.5, 0, val_fraction=0.25, test_fraction=0.5)
     assert [len(part) for part in split] == [50, 12, 25]
-    assert [len(part) for part in split_rows(9, 6, 0, validation=0.5, test=0.5)] == [6, 1, 1]
+    assert [len(part) for part in split_rows(9, 6, 0, val_fraction=0.5, test_fraction=0.5)] == [6, 1, 1]
 
 
 @pytest.mark.parametrize("everything", [1.0, 10])
@@ -123,21 +123,46 @@ def test_the_stream_of_a_seed_stays_the_same():
     assert (train.tolist(), val.tolist(), test.tolist()) == ([4, 0, 7, 3], [2, 5], [1, 6])
 
 
+def test_every_row_is_held_out_for_validation_as_often_as_for_the_test():
+    """Also where only some may be trained on: whether a row is validated on does not depend on what it is."""
+    trainable = torch.arange(12) < 6
+    counts = torch.zeros(2, 12)
+    draws = 3000
+    for seed in range(draws):
+        split = split_rows(12, 2, seed, trainable=trainable)
+        assert trainable[split.train].all()
+        assert [len(part) for part in split] == [2, 5, 5]
+        counts[0, split.val] += 1
+        counts[1, split.test] += 1
+    held_out = counts.sum(0)
+    assert held_out[6:].tolist() == [draws] * 6
+    spread = (draws * 2 / 3) ** 0.5 / 2  # standard deviation of a fair coin's count, about
+    assert (counts[0] - held_out / 2).abs().max() < 5 * spread
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"train": 11}, "train=11: expected 0 to 10 rows, or a fraction from 0.0 to 1.0"),
-        ({"train": 1.5}, "train=1.5: expected 0 to 10 rows"),
-        ({"train": -1}, "train=-1: expected"),
-        ({"train": float("nan")}, "train=nan: expected"),
-        ({"train": 0}, "train=0 selects none of 10 rows"),
-        ({"train": 0.05}, "train=0.05 selects none of 10 rows"),
-        ({"train": 8, "validation": 3}, "validation=3: expected 0 to 2 held-out rows"),
-        ({"train": 1.0, "validation": 1}, "validation=1: expected 0 to 0 held-out rows"),
-        ({"train": 5, "test": 6}, "test=6: expected 0 to 5 held-out rows"),
-        ({"train": 5, "validation": 3, "test": 3}, "validation=3 and test=3 need 6 of 5 held-out rows"),
-        ({"train": 5, "validation": 0.8, "test": 0.4}, "validation=0.8 and test=0.4 need 6 of 5 held-out rows"),
-        ({"train": 5, "groups": torch.zeros(9)}, r"groups has shape \(9,\), expected \(10,\)"),
+        ({"train_fraction": 11}, "train_fraction=11: expected 0 to 10 trainable rows, or a fraction from 0.0 to 1.0"),
+        ({"train_fraction": 1.5}, "train_fraction=1.5: expected 0 to 10 trainable rows"),
+        ({"train_fraction": -1}, "train_fraction=-1: expected"),
+        ({"train_fraction": float("nan")}, "train_fraction=nan: expected"),
+        ({"train_fraction": 0}, "train_fraction=0 selects none of 10 trainable rows"),
+        ({"train_fraction": 0.05}, "train_fraction=0.05 selects none of 10 trainable rows"),
+        ({"train_fraction": 8, "val_fraction": 3}, "val_fraction=3: expected 0 to 2 held-out rows"),
+        ({"train_fraction": 1.0, "val_fraction": 1}, "val_fraction=1: expected 0 to 0 held-out rows"),
+        ({"train_fraction": 5, "test_fraction": 6}, "test_fraction=6: expected 0 to 5 held-out rows"),
+        (
+            {"train_fraction": 5, "val_fraction": 3, "test_fraction": 3},
+            "=3 and test_fraction=3 need 6 of 5 held-out",
+        ),
+        (
+            {"train_fraction": 5, "val_fraction": 0.8, "test_fraction": 0.4},
+            "=0.8 and test_fraction=0.4 need 6 of 5",
+        ),
+        ({"train_fraction": 5, "trainable": torch.ones(4, dtype=torch.bool)}, r"trainable has shape \(4,\)"),
+        ({"train_fraction": 5, "trainable": torch.arange(10) < 4}, "expected 0 to 4 trainable rows"),
+        ({"train_fraction": 5, "groups": torch.zeros(9)}, r"groups has shape \(9,\), expected \(10,\)"),
     ],
 )
 def test_what_is_impossible_is_refused(arguments, message):

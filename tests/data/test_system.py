@@ -144,8 +144,11 @@ def test_an_answer_that_is_not_unique_is_refused_with_an_example():
 @pytest.mark.parametrize(
     ("equations", "message"),
     [
-        (["A + B = C", "A - B = b"], "train_fraction is 0.5, but only 0 of the"),
-        (["0 * A = 1 + 0 * a"], "train_fraction is 0.5, but only 0 of the"),
+        (
+            ["A + B = C", "A - B = b"],
+            "train_fraction is 0.5, which leaves none of the 5 assignments",
+        ),
+        (["0 * A = 1 + 0 * a"], "train_fraction is 0.5, which leaves none of the 5 assignments"),
     ],
 )
 def test_a_system_that_is_never_solved_is_refused(equations, message):
@@ -154,5 +157,5 @@ def test_a_system_that_is_never_solved_is_refused(equations, message):
 
 
 def test_a_system_that_couples_too_many_unknowns_is_refused():
-    with pytest.raises(ValueError, match="too many unknowns depend on each other"):
+    with pytest.raises(ValueError, match="needs 912673 trials for one system, at most 16384; add an equation"):
         build(["A + B + C + D = a", "A * B - C * D = b"], "A", 97, train_fraction=9, val_fraction=9, test_fraction=9)

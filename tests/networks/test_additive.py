@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from grok_lightning.networks import AdditiveNetwork, exact_network
 from grok_lightning.operations import abelian_group, operation_table
+from grok_lightning.spectra import top_character_share
 
 
 def test_it_is_a_weighted_sum_between_a_table_and_an_mlp():
@@ -102,3 +103,15 @@ def test_groups_of_several_factors_have_as_many_angles():
     network = exact_network(abelian_group("mul", 63), 65, [1, 0, 1, 0])
     assert network.embedding.table.weight.shape == (65, 3)
     assert solved("mul", 63)
+
+
+@pytest.mark.parametrize(("operation", "frequency"), [("add", 1), ("add", 5), ("mul", 5)])
+def test_the_angles_of_the_theorem_are_a_sawtooth_to_the_character_share(operation, frequency):
+    group = abelian_group(operation, 97)
+    vectors = exact_network(group, 99, [1, 0, 1, 0], frequency).token_vectors().detach()
+    assert top_character_share(vectors[group.members], group.orders).item() == pytest.approx(6 / math.pi**2, abs=2e-3)
+
+
+def test_more_positions_than_zeros_can_be_counted_are_refused():
+    with pytest.raises(ValueError, match="`weights` must be at most 300, got 301"):
+        exact_network(abelian_group("mul", 7), 9, [1.0] * 301)

@@ -62,5 +62,5 @@ def test_the_factors_of_the_units_modulo_24_and_63():
 
 @pytest.mark.parametrize(("operation", "modulus"), [("sum_of_squares", 7), ("compose(3)", None), ("mul", 2)])
 def test_what_is_no_abelian_group_is_refused(operation, modulus):
-    with pytest.raises(ValueError, match="is no abelian group, and not x·y⁻¹ in one"):
+    with pytest.raises(ValueError, match="is no abelian group of two members or more, nor x·y⁻¹ in one"):
         abelian_group(operation, modulus)
