@@ -123,9 +123,8 @@ def test_the_test_part_may_be_what_is_left_or_empty():
 
 @pytest.mark.parametrize("symbol", ["a", "=", "3", "("])
 def test_a_symbol_that_means_something_else_is_refused(symbol, monkeypatch):
-    monkeypatch.setattr(
-        "grok_lightning.operations.lookup.registered", lambda: iter([replace(resolve("add"), symbol=symbol)])
-    )
+    other = replace(resolve("add"), symbol=symbol)
+    monkeypatch.setattr("grok_lightning.operations.lookup.registered", lambda: iter([other]))
     with pytest.raises(ValueError, match="means something else in an equation; give it another"):
         CompositionDataModule("a + b", 5, 10, 5, 5)
 
