@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from grok_lightning.networks.arguments import require_positive
+from grok_lightning.networks.arguments import require_positive, require_std
 from grok_lightning.networks.classifier import MLPClassifier
 from grok_lightning.networks.embedding import Embedding
-from grok_lightning.networks.initialisation import initialise
+from grok_lightning.networks.initialisation import STANDARD_DEVIATION, initialise
 from grok_lightning.networks.mlp import Activation
 from grok_lightning.networks.network import Network
 from grok_lightning.networks.tensors import load_tensors
@@ -42,8 +42,7 @@ class AdditiveNetwork(Network):
 
     Φ is a token table, the weights λ of the positions begin at one, and Ψ is an MLP with one hidden layer. By theorems
     4 and 5 of Park, Kim and Kim (arXiv 2405.16658) it can be any operation of an abelian group, on any number of
-    operands, with the same Φ and Ψ for x · y and x · y⁻¹: see `exact_network`. The other weights begin as `initialise`
-    says.
+    operands, with the same Φ and Ψ for x · y and x · y⁻¹: see `exact_network`.
 
     Args:
         vocabulary_size: How many tokens there are.
@@ -51,9 +50,10 @@ class AdditiveNetwork(Network):
         width: Width of the vectors.
         mlp_width: Hidden units of the classifier; `4 · width` if not given.
         activation: Non-linearity of the hidden units.
+        init_std: Standard deviation of the initial weights but λ; 1/√d if null, see `initialise`.
 
     Raises:
-        ValueError: If a size is below one or `activation` has none of its values.
+        ValueError: If a size is below one, `init_std` is not positive, or `activation` has none of its values.
     """
 
     def __init__(
@@ -64,8 +64,10 @@ class AdditiveNetwork(Network):
         width: int = 128,
         mlp_width: int | None = None,
         activation: Activation = "relu",
+        init_std: float | None = STANDARD_DEVIATION,
     ) -> None:
         require_positive(length=length)
+        require_std(init_std)
         hidden = 4 * width if mlp_width is None else mlp_width
         super().__init__(
             vocabulary_size,
@@ -74,7 +76,7 @@ class AdditiveNetwork(Network):
             decoder=WeightedSum(length),
             classifier=MLPClassifier(width, vocabulary_size, hidden, activation=activation, bias=True),
         )
-        initialise(self)
+        initialise(self, init_std)
 
 
 def exact_network(

@@ -26,6 +26,16 @@ def require_probability(name: str, value: float) -> None:
         raise ValueError(f"`{name}` must be at least 0 and below 1, got {value}.")
 
 
+def require_std(std: float | None) -> None:
+    """Check the standard deviation of initial weights.
+
+    Raises:
+        ValueError: If it is not positive.
+    """
+    if std is not None and not std > 0:
+        raise ValueError(f"`init_std` must be positive, or null, got {std}.")
+
+
 def require_choice(name: str, value: str, literal: Any) -> None:
     """Check that an option has one of the values of its `Literal`.
 

@@ -11,8 +11,9 @@ class Network(nn.Module):
     """A network Ψ(Σ(Φ(a), Φ(b), …)) over a sequence of tokens: the Kolmogorov–Arnold view of an operation.
 
     `embedding` Φ depends on the token alone, `decoder` Σ brings the tokens of a sequence together, `classifier` Ψ reads
-    the answer. These three children are the words of transfer, of freezing and of analysis (Park, Kim and Kim, "The
-    acceleration of grokking by Kolmogorov–Arnold transfer", arXiv 2405.16658).
+    the answer. These three children are the words of transfer, of freezing and of analysis (Park, Kim and Kim,
+    "Acceleration of grokking in learning arithmetic operations via Kolmogorov–Arnold representation", arXiv
+    2405.16658).
 
     Args:
         vocabulary_size: How many tokens there are.

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Literal
 
-from grok_lightning.networks.arguments import require_choice, require_positive
+from grok_lightning.networks.arguments import require_choice, require_positive, require_std
 from grok_lightning.networks.attention import Attention
 from grok_lightning.networks.branch import Norm
 from grok_lightning.networks.classifier import LinearClassifier, MLPClassifier
@@ -71,8 +71,7 @@ class ArithmeticTransformer(Network):
         init_std: float | None = STANDARD_DEVIATION,
     ) -> None:
         require_positive(heads=heads, blocks=blocks)
-        if init_std is not None and not init_std > 0:
-            raise ValueError(f"`init_std` must be positive, or null, got {init_std}.")
+        require_std(init_std)
         require_choice("classifier", classifier, ClassifierKind)
         if embedding_mlps < 0:
             raise ValueError(f"`embedding_mlps` must be at least 0, got {embedding_mlps}.")

@@ -115,3 +115,26 @@ def test_the_angles_of_the_theorem_are_a_sawtooth_to_the_character_share(operati
 def test_more_positions_than_zeros_can_be_counted_are_refused():
     with pytest.raises(ValueError, match="`weights` must be at most 300, got 301"):
         exact_network(abelian_group("mul", 7), 9, [1.0] * 301)
+
+
+@pytest.mark.parametrize("std", [0.02, 0.3, None])
+def test_all_weights_but_those_of_the_positions_begin_with_the_given_spread(std):
+    torch.manual_seed(0)
+    network = AdditiveNetwork(500, 4, width=256, init_std=std)
+    for name in ("embedding.table.weight", "classifier.hidden.weight", "classifier.output.weight"):
+        weight = network.get_parameter(name)
+        assert weight.std().item() == pytest.approx(weight.shape[-1] ** -0.5 if std is None else std, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 0}, "`width` must be at least 1"),
+        ({"mlp_width": 0}, "`mlp_width` must be at least 1"),
+        ({"init_std": 0.0}, "`init_std` must be positive, or null"),
+        ({"activation": "sin"}, "must be one of relu, gelu, sine"),
+    ],
+)
+def test_wrong_arguments_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        AdditiveNetwork(5, 4, **options)
