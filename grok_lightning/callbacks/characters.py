@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 
 from grok_lightning.operations import AbelianGroup, abelian_group
 from grok_lightning.spectra import top_character_share
@@ -44,11 +42,11 @@ class CharacterShare(Callback):
         Raises:
             ValueError: If they are no residues, or an operation has no group on them.
         """
-        names = getattr(datamodule, "answer_names", ())
-        if names != tuple(map(str, range(len(names)))):
+        residues = getattr(datamodule, "residues", None)
+        if residues is None:
             raise ValueError("CharacterShare is for data over residues; the elements of these data are none")
         try:
-            self.groups = {operation: abelian_group(operation, len(names)) for operation in self.operations}
+            self.groups = {operation: abelian_group(operation, len(residues)) for operation in self.operations}
         except ValueError as error:
             raise ValueError(f"CharacterShare: {error}; leave it out of its operations") from None
 
@@ -57,10 +55,7 @@ class CharacterShare(Callback):
         if trainer.sanity_checking:
             return
         network: Any = pl_module.network
+        vectors = network.token_vectors().detach()
         for operation, group in self.groups.items():
-            pl_module.log(f"embedding/{operation}_share", self._share(network.token_vectors(), pl_module, group))
-
-    def _share(self, vectors: Tensor, module: LightningModule, group: AbelianGroup) -> Tensor:
-        vocabulary: Any = module.vocabulary
-        tokens = [vocabulary.index(str(member)) for member in group.members]
-        return top_character_share(vectors.detach()[torch.tensor(tokens, device=vectors.device)], group.orders)
+            share = top_character_share(vectors[group.members], group.orders)
+            pl_module.log(f"embedding/{operation}_share", share)

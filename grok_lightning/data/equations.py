@@ -25,7 +25,6 @@ class EquationDataModule(LightningDataModule):
     Attributes:
         vocabulary: Tokens by name.
         length: Tokens of an equation.
-        answer_names: Names of the tokens that can be answers.
         seed: Seed of the run, which splits and batches follow.
         boundary: Where chunks of batches are cut, see `BatchStream`.
         parts: Equations of "train", "val" and "test", once set up.
@@ -45,6 +44,18 @@ class EquationDataModule(LightningDataModule):
         self.split_seed = self.seed if split_seed is None else split_seed
         self.boundary: Callable[[int], int] = step_by_step
         self.parts: dict[str, Equations] = {}
+
+    @property
+    @abstractmethod
+    def answer_names(self) -> tuple[str, ...]:
+        """Names of the tokens that can be answers."""
+
+    @property
+    def residues(self) -> range | None:
+        """The tokens 0 … n−1 where these are the residues and can all be answers, else None."""
+        tokens = range(len(self.answer_names))
+        names = tuple(map(str, tokens))
+        return tokens if self.answer_names == names == tuple(self.vocabulary)[: len(names)] else None
 
     @abstractmethod
     def make_parts(self) -> dict[str, Equations]:

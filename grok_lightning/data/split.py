@@ -64,22 +64,22 @@ def split_rows(
         raise ValueError(f"train_fraction={train_fraction} selects none of {len(candidates)} trainable rows; give more")
     held_out = rows - train_size
     val_size = part_size("val_fraction", val_fraction, held_out, "held-out rows")
-    others = part_size("test_fraction", test_fraction, held_out, "held-out rows") if test_fraction is not None else None
-    if val_size + (others or 0) > held_out:
-        needed = val_size + (others or 0)
+    left = held_out - val_size
+    test_size = left if test_fraction is None else part_size("test_fraction", test_fraction, held_out, "held-out rows")
+    if test_size > left:
+        needed = val_size + test_size
         raise ValueError(f"{val_fraction=} and {test_fraction=} need {needed} of {held_out} held-out rows")
 
     generator = torch.Generator("cpu").manual_seed(seed)
     order, ends = _shuffle(candidates, generator, groups)
     first = _nearest(ends[1:], train_size)
-    train, rest, start = order[:first], order[first:], first
+    train, rest, ends = order[:first], order[first:], ends[ends >= first] - first
     if trainable is not None:  # what is held out is not only what was not chosen
         is_held_out = torch.ones(rows, dtype=torch.bool, device="cpu")
         is_held_out[train] = False
         rest, ends = _shuffle(is_held_out.nonzero()[:, 0], generator, groups)
-        start = 0
-    second = _nearest(ends, start + val_size) - start
-    third = len(rest) if others is None else _nearest(ends, start + second + others) - start
+    second = _nearest(ends, val_size)
+    third = len(rest) if test_fraction is None else _nearest(ends, second + test_size)
     return Split(train, rest[:second], rest[second:third])
 
 

@@ -13,7 +13,8 @@ from grok_lightning.data.subset import TokenSubset
 from grok_lightning.operations import UNDEFINED, parse_system
 
 CHECKED_ROWS = 2**12
-"""Assignments on which a system is tried when it is built; few of those it may be ambiguous for are rarer."""
+"""Assignments on which a system is tried when it is built. What is ambiguous for fewer than these may pass unseen until
+such an assignment is drawn."""
 
 
 class SystemDataModule(SampledEquationDataModule):

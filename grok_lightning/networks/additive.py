@@ -19,6 +19,7 @@ ZERO_SLOPE = 0.01
 """Slope of the sine that counts zeros: positive for up to 314 of them."""
 
 LONGEST = 300
+"""Positions of an exact network at most, each of which may be a zero."""
 
 
 class WeightedSum(nn.Module):

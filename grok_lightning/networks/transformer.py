@@ -19,9 +19,9 @@ ClassifierKind = Literal["linear", "mlp"]
 class ArithmeticTransformer(Network):
     """A small decoder-only transformer that reads its answer at the last position.
 
-    With `blocks=2, width=256, embedding_mlps=4, classifier="mlp"` it has the parts
-    of the model of Park, Kim and Kim (arXiv 2405.16658); all that the paper is not known to say (width and activation
-    of the MLPs, norm, positions, initialisation) is our choice.
+    With `blocks=2, width=256, embedding_mlps=4, classifier="mlp"` it has the parts of the model of Park, Kim and Kim
+    (arXiv 2405.16658); all that the paper is not known to say (width and activation of the MLPs, norm, positions,
+    initialisation) is our choice.
 
     Args:
         vocabulary_size: How many tokens there are.

@@ -107,12 +107,10 @@ class EquationTask(NetworkTask):
         """Return what the callback `Pictures` draws: the embedding, and for binary operations the errors."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         binary = data if isinstance(data, BinaryOperationDataModule) else None
-        answers = data.answer_names
-        is_residues = answers == tuple(map(str, range(len(answers)))) == self.vocabulary[: len(answers)]
         return PictureData(
             names=self.vocabulary,
             vectors=self.network.token_vectors(),
-            residues=range(len(answers)) if is_residues else None,
+            residues=data.residues,
             grid=None if binary is None else self._grid(binary),
         )
 
