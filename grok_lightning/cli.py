@@ -131,6 +131,9 @@ def _add_run_options(command: argparse.ArgumentParser, name: str) -> None:
     if name == "fit":
         command.add_argument("-c", "--config", action="append", metavar="RECIPE", help="recipe or ordinary config")
         command.add_argument("--fresh", action="store_true", help="start over in a new folder, reuse nothing")
+        command.add_argument(
+            "--workers", type=_workers, metavar="N", help="runs at a time (default: one a core, or one a GPU)"
+        )
     else:
         command.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders")
         command.add_argument(
@@ -144,6 +147,13 @@ def _add_run_options(command: argparse.ArgumentParser, name: str) -> None:
         "--log_dir", type=Path, default=Path("logs"), metavar="FOLDER", help="where runs lie (default: logs)"
     )
     command.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
+
+
+def _workers(text: str) -> int:
+    """Read a number of workers."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive whole number, found {text!r}")
+    return int(text)
 
 
 def _add_commands_around(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -180,7 +190,10 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[Override]) -> int:
     if arguments.print_config:
         return commands.print_config(recipe)
     if name == "fit":
-        return commands.fit(recipe, arguments.log_dir, arguments.fresh, arguments.only, arguments.given)
+        options = commands.FitOptions(
+            arguments.log_dir, arguments.only, arguments.fresh, arguments.workers, arguments.given
+        )
+        return commands.fit(recipe, options)
     return commands.evaluate(name, commands.finished(recipe, arguments.log_dir, arguments.only))
 
 

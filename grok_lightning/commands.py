@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.markup import escape
@@ -18,7 +19,7 @@ from grok_lightning.catalogue import find_recipe, recipe_names
 from grok_lightning.chain.build import RunCLI, quiet
 from grok_lightning.chain.evaluate import EvaluateCommand, evaluate_run
 from grok_lightning.chain.faults import ChainError, RecipeError, nearest
-from grok_lightning.chain.folders import find_finished
+from grok_lightning.chain.folders import RunIndex
 from grok_lightning.chain.interruption import heed_signals
 from grok_lightning.chain.launcher import complete_environment
 from grok_lightning.chain.picture import save_picture
@@ -28,12 +29,34 @@ from grok_lightning.chain.recipe import Recipe, dump_recipe, load_recipe, parse_
 from grok_lightning.chain.report import Report
 from grok_lightning.chain.schema import print_arguments
 from grok_lightning.chain.table import save_report, terminal_table
+from grok_lightning.chain.take import Place, Taker
+from grok_lightning.chain.team import Team, hire, plan_team
 from grok_lightning.chain.walk import Walk
+from grok_lightning.chain.workers import prepare_workers
 from grok_lightning.description import print_description
-from grok_lightning.terminal import make_console
+from grok_lightning.terminal import Screen, make_console
 
 quiet()
 complete_environment()
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a recipe is run.
+
+    Attributes:
+        root: Log folder.
+        only: The stages to run, with those they need; all if empty.
+        fresh: Whether to start over in a new folder.
+        workers: How many runs at a time, None for as many as there are cores or devices.
+        arguments: Arguments of the command, which the other processes of a distributed job are given too.
+    """
+
+    root: Path
+    only: Sequence[str] = ()
+    fresh: bool = False
+    workers: int | None = None
+    arguments: Sequence[str] = ()
 
 
 def read(config: str, overrides: Sequence[tuple[str, str]], tiny: bool) -> Recipe:
@@ -53,39 +76,48 @@ def show_help(key: str, class_name: str) -> int:
     return print_arguments(key, class_name)
 
 
-def fit(recipe: Recipe, root: Path, fresh: bool, only: Sequence[str], arguments: Sequence[str]) -> int:
-    """Check a recipe whole, then take its runs to their end and report; other processes get the same arguments."""
-    runs = _chosen(recipe, make_plan(recipe, check_recipe(recipe)), only)
-    trainer = RunCLI(runs[0].config, folder=root).trainer
-    with joined_processes(trainer, arguments) as processes, heed_signals() as interruption:
-        walk = Walk(recipe, root, processes, interruption, make_console(quiet=not processes.leads), fresh)
-        code = _walk(walk, runs)
-        if processes.leads and walk.folder != Path():
-            _report(walk)
+def fit(recipe: Recipe, options: FitOptions) -> int:
+    """Check a recipe whole, then take its runs to their end and report."""
+    if options.workers != 1 and recipe.is_wide:
+        prepare_workers()
+    checked = check_recipe(recipe)
+    plan = make_plan(recipe, checked)
+    runs = _chosen(recipe, plan, options.only)
+    team = plan_team(plan, checked, options.workers)
+    trainer = RunCLI(runs[0].config, folder=options.root).trainer
+    with joined_processes(trainer, options.arguments) as processes, heed_signals() as interruption:
+        place = Place(recipe.name, options.root, Path(), options.fresh)
+        taker = Taker(place, processes, interruption, Screen(make_console(quiet=not processes.leads)))
+        walk = Walk(recipe, taker)
+        code = _walk(walk, runs, team)
+        if processes.leads and taker.place.folder != Path():
+            _report(taker)
         # To whoever started them, another rank that does not end with 0 has crashed.
         return code if processes.leads else 0
 
 
-def _walk(walk: Walk, runs: Sequence[Run]) -> int:
+def _walk(walk: Walk, runs: Sequence[Run], team: Team) -> int:
     """Take runs to their end and return the exit code."""
     try:
         walk.enter(runs)
-        walk.go(runs)
+        waiting = walk.settle(runs)
+        with hire(team, waiting, walk.taker) as crew:
+            walk.go(waiting, crew)
     except StageInterrupted as error:
-        walk.console.print(f"{error}; the same command goes on from there")
-        interruption = walk.interruption
-        interruption.signal = walk.processes.first(interruption.signal)
-        if walk.processes.leads:
+        walk.taker.screen.print(f"{error}; the same command goes on from there")
+        interruption = walk.taker.interruption
+        interruption.signal = walk.taker.processes.first(interruption.signal)
+        if walk.taker.processes.leads:
             interruption.requeue()
         return interruption.exit_code
     return int(bool(walk.failed))
 
 
-def _report(walk: Walk) -> None:
-    report = Report(walk.folder)
+def _report(taker: Taker) -> None:
+    report = Report(taker.place.folder)
     save_report(report)
     save_picture(report)
-    walk.console.print("", terminal_table(report), f"report, figure and runs: {escape(str(walk.folder))}")
+    taker.screen.print("", terminal_table(report), f"report, figure and runs: {taker.place.folder}")
 
 
 def finished(recipe: Recipe, root: Path, only: Sequence[str]) -> list[Path]:
@@ -95,7 +127,8 @@ def finished(recipe: Recipe, root: Path, only: Sequence[str]) -> list[Path]:
         ChainError: If some are not finished.
     """
     runs = _chosen(recipe, make_plan(recipe, check_recipe(recipe)), only, with_donors=False)
-    found = [find_finished(root, run.fingerprint) for run in runs]
+    index = RunIndex(root)
+    found = [index.finished(run.fingerprint) for run in runs]
     missing = [run.folder_name for run, folder in zip(runs, found, strict=True) if folder is None]
     if missing:
         raise ChainError(

@@ -6,7 +6,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from grok_lightning.terminal import Line, Screen, make_console
 
 REFRESH_SECONDS = 0.2
 
@@ -14,47 +15,39 @@ REFRESH_SECONDS = 0.2
 class StageProgress(ProgressBar):
     """One line a run: title, step, train and val accuracy (or loss), steps a second.
 
-    In a terminal the line is live; elsewhere it is printed at evaluations, each time the step has doubled, and at the
-    end.
+    In a terminal the line is live. Elsewhere it is printed at evaluations, each time the step has doubled; and at the
+    end in any case.
 
     Args:
         title: What is being trained, such as "transfer · seed 0".
-        console: Where to print.
+        screen: Where to show it.
     """
 
-    def __init__(self, title: str = "", console: Console | None = None) -> None:
+    def __init__(self, title: str = "", screen: Screen | None = None) -> None:
         super().__init__()
         self.title = title
-        self.console = console or Console()
-        self.bar: Progress | None = None
-        self.line = TaskID(0)
+        self.screen = screen or Screen(make_console())
         self.drawn, self.printed_step = 0.0, 0
         self.started, self.first_step = 0.0, 0
         self.measured: list[str] = []
 
     def disable(self) -> None:
         """Print nothing on other ranks."""
-        self.console = Console(quiet=True)
+        self.screen = Screen(Console(quiet=True))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the line."""
         self.started, self.first_step = time.perf_counter(), trainer.global_step
-        if self.console.is_terminal:
-            title, state = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[state]}"))
-            columns = title, BarColumn(20), state, TimeElapsedColumn()
-            self.bar = Progress(*columns, console=self.console, auto_refresh=False)  # no thread beside the training
-            self.bar.start()
-            total = trainer.max_steps if trainer.max_steps > 0 else None
-            self.line = self.bar.add_task(self.title, total=total, completed=trainer.global_step, state="")
+        self.screen.show(Line(self.title, trainer.global_step, _last_step(trainer)))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the line, a few times a second at the most."""
         now = time.perf_counter()
-        if self.bar is not None and now - self.drawn > REFRESH_SECONDS:
+        if self.screen.is_live and now - self.drawn > REFRESH_SECONDS:
             self.drawn = now
-            self._draw(self.bar, trainer)
+            self.screen.show(Line(self.title, trainer.global_step, _last_step(trainer), self._state(trainer)))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take note of what was measured, and print a line where there is no terminal."""
@@ -63,24 +56,18 @@ class StageProgress(ProgressBar):
         # Only here: reading a value off the device waits for all the work before it.
         self.measured = _measured(trainer)
         step = trainer.global_step
-        if not self.console.is_terminal and step >= max(100, 2 * self.printed_step):
+        if not self.screen.is_live and step >= max(100, 2 * self.printed_step):
             self.printed_step = step
             self._print(self._state(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the line."""
-        if self.bar is not None:
-            self._draw(self.bar, trainer)
-        else:
-            self._print(f"ended at {self._state(trainer)}")
-        self._close()
+        """Close the line, and say where the run ended."""
+        self.screen.drop(self.title)
+        self._print(f"ended at {self._state(trainer)}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Close the line."""
-        self._close()
-
-    def _draw(self, bar: Progress, trainer: Trainer) -> None:
-        bar.update(self.line, completed=trainer.global_step, state=self._state(trainer), refresh=True)
+        self.screen.drop(self.title)
 
     def _state(self, trainer: Trainer) -> str:
         step = trainer.global_step
@@ -88,12 +75,11 @@ class StageProgress(ProgressBar):
         return " · ".join([f"step {step}", *self.measured, f"{rate:.0f} steps/s"])
 
     def _print(self, text: str) -> None:
-        self.console.print(f"{self.title}: {text}", highlight=False, markup=False)
+        self.screen.print(f"{self.title}: {text}")
 
-    def _close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+
+def _last_step(trainer: Trainer) -> int | None:
+    return trainer.max_steps if trainer.max_steps > 0 else None
 
 
 def _measured(trainer: Trainer) -> list[str]:

@@ -42,29 +42,36 @@ def enter_recipe_folder(root: Path, recipe: Recipe, runs: Sequence[Run], fresh: 
     return folder
 
 
-def find_finished(root: Path, fingerprint: str) -> Path | None:
-    """Return the folder of a finished run with this fingerprint, whichever recipe made it."""
-    for folder, manifest in all_manifests(root):
-        if manifest.fingerprint == fingerprint and manifest.status == "finished":
-            return folder
-    return None
+class RunIndex:
+    """The runs that lie below a log folder, whichever recipes made them, read once.
 
-
-def find_shorter(root: Path, run: Run) -> Path | None:
-    """Return the longest finished run that this run only continues: the same but for a smaller `max_steps`.
-
-    A run that ended before its last step ended for a reason, and would end there again.
+    Args:
+        root: Log folder.
     """
-    candidates = [
-        (manifest.max_steps, folder)
-        for folder, manifest in all_manifests(root)
-        if manifest.lineage == run.lineage
-        and manifest.status == "finished"
-        and 0 < manifest.max_steps < run.max_steps
-        and manifest.results.get("steps") == manifest.max_steps
-        and passes_through(folder, manifest.max_steps)
-    ]
-    return max(candidates, default=(0, None))[1]
+
+    def __init__(self, root: Path) -> None:
+        self.runs = list(all_manifests(root))
+        self.by_fingerprint = {m.fingerprint: folder for folder, m in reversed(self.runs) if m.status == "finished"}
+
+    def finished(self, fingerprint: str) -> Path | None:
+        """Return the folder of a finished run with this fingerprint."""
+        return self.by_fingerprint.get(fingerprint)
+
+    def shorter(self, run: Run) -> Path | None:
+        """Return the longest finished run that this run only continues: the same but for a smaller `max_steps`.
+
+        A run that ended before its last step ended for a reason, and would end there again.
+        """
+        candidates = [
+            (manifest.max_steps, folder)
+            for folder, manifest in self.runs
+            if manifest.lineage == run.lineage
+            and manifest.status == "finished"
+            and 0 < manifest.max_steps < run.max_steps
+            and manifest.results.get("steps") == manifest.max_steps
+            and passes_through(folder, manifest.max_steps)
+        ]
+        return max(candidates, default=(0, None))[1]
 
 
 def link_run(place: Path, target: Path) -> None:

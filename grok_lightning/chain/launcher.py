@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
@@ -22,14 +23,22 @@ def launch_options(devices: Any) -> dict[str, Any]:
     In a SLURM job of one task nobody starts the other processes, and Lightning would do without them.
 
     Args:
-        devices: The Trainer's `devices`; "auto" are those that torchrun or srun started processes for.
+        devices: The Trainer's `devices`; "auto" are those that torchrun or srun started processes for, else one: a run
+            is small, and other devices serve other runs.
     """
     options: dict[str, Any] = {}
     if _slurm_tasks()[0] == 1 and not TorchElasticEnvironment.detect():
         options["plugins"] = [LightningEnvironment()]
-    if devices == "auto" and (started := _started()):
-        options["devices"], options["num_nodes"] = started
+    if devices == "auto":
+        options["devices"], options["num_nodes"] = _started() or (1, 1)
     return options
+
+
+def spare_devices(trainer: Trainer) -> int:
+    """Return the number of CUDA devices among which a run could have been given this Trainer's one, else 0."""
+    if trainer.strategy.root_device.type != "cuda" or trainer.world_size > 1:
+        return 0
+    return torch.cuda.device_count()
 
 
 def check_processes(trainer: Trainer) -> None:

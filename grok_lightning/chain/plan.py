@@ -8,7 +8,7 @@ from typing import Any
 
 from grok_lightning.chain.build import RunCLI, as_list, connect, data_sizes
 from grok_lightning.chain.faults import ChainError, Fault, RecipeError
-from grok_lightning.chain.launcher import check_processes
+from grok_lightning.chain.launcher import check_processes, spare_devices
 from grok_lightning.chain.manifest import package_versions
 from grok_lightning.chain.merge import Config
 from grok_lightning.chain.recipe import Recipe, Stage, TransferSpec, is_file_source
@@ -84,6 +84,16 @@ class Run:
         return f"{self.stage.name}/seed_{self.seed}"
 
     @property
+    def title(self) -> str:
+        """What a user reads of the run."""
+        return f"{self.stage.name}, seed {self.seed}"
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the first replicate of its stage."""
+        return self.seed == int(self.stage.config["seed_everything"])
+
+    @property
     def max_steps(self) -> int:
         """Step at which the run ends at the latest."""
         return int(self.typed["trainer"]["max_steps"])
@@ -120,12 +130,14 @@ class CheckedStage:
         weights: Its weights without storage.
         sizes: Sizes of the parts of its data.
         processes: Number of processes that train it.
+        devices: Number of CUDA devices that any of its runs could train on, 0 if it trains elsewhere.
     """
 
     typed: Config
     weights: Weights
     sizes: dict[str, int]
     processes: int = 1
+    devices: int = 0
 
 
 def check_recipe(recipe: Recipe) -> dict[str, CheckedStage]:
@@ -181,7 +193,7 @@ def _build(stage: Stage, where: str, faults: list[Fault]) -> CheckedStage | None
         connect(cli.model, cli.datamodule, on_meta=True)
         _check_run(cli)
         sizes, processes = data_sizes(cli.datamodule), cli.trainer.world_size
-        return CheckedStage(cli.typed_config(), weights_of(cli.model), sizes, processes)
+        return CheckedStage(cli.typed_config(), weights_of(cli.model), sizes, processes, spare_devices(cli.trainer))
     except Exception as error:  # any constructor, a user's own too, may refuse in its own way
         faults.append(Fault(where.rstrip("."), _first_lines(error)))
         return None

@@ -50,6 +50,11 @@ class Recipe:
         """Seed of the first replicate."""
         return int(next(iter(self.stages.values())).config["seed_everything"])
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether several of its runs might train at once."""
+        return sum(stage.replicates for stage in self.stages.values()) > 1
+
 
 def load_recipe(path: Path, overrides: Sequence[Override] = (), tiny: bool = False) -> Recipe:
     """Read and resolve a recipe.

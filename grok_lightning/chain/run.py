@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from rich.console import Console
 
 from grok_lightning.callbacks import RunCheckpoint, RunRecord, StageProgress, newest_checkpoint
 from grok_lightning.chain.build import RunCLI, connect, data_sizes, network_of
@@ -20,7 +19,7 @@ from grok_lightning.chain.manifest import Manifest, write_atomically
 from grok_lightning.chain.merge import dump_yaml
 from grok_lightning.chain.plan import Run
 from grok_lightning.chain.processes import Processes
-from grok_lightning.chain.transfer import Landing, apply_transfer, plan_transfers, save_transfers
+from grok_lightning.chain.transfer import Landing, apply_transfer, plan_transfers, save_transfers, transfer_table
 from grok_lightning.chain.weights import (
     WEIGHTS_FILE,
     read_checkpoint,
@@ -31,6 +30,7 @@ from grok_lightning.chain.weights import (
 )
 from grok_lightning.logger import RunLogger
 from grok_lightning.networks import plain_named_parameters
+from grok_lightning.terminal import Screen
 
 CONFIG_FILE = "config.yaml"
 
@@ -45,7 +45,7 @@ class RunSetting:
         title: What the progress display calls it.
         processes: The processes of the job.
         interruption: Asked whether to save and stop.
-        console: Where to print.
+        screen: Where to print.
     """
 
     folder: Path
@@ -53,7 +53,7 @@ class RunSetting:
     title: str
     processes: Processes
     interruption: Interruption
-    console: Console
+    screen: Screen
 
 
 def train_run(run: Run, manifest: Manifest, setting: RunSetting) -> None:
@@ -74,7 +74,9 @@ def train_run(run: Run, manifest: Manifest, setting: RunSetting) -> None:
         manifest.parameters = _count_parameters(module)
         if setting.processes.leads:
             manifest.write(setting.folder)
-            save_transfers(transfers, setting.folder, setting.console)
+            save_transfers(transfers, setting.folder)
+            if transfers and run.is_first:
+                setting.screen.print(transfer_table(transfers))
         cli.trainer.fit(module, datamodule=datamodule, ckpt_path=_resume_point(setting), weights_only=True)
         _test(cli.trainer, module, datamodule)
         manifest.results = _results(cli.trainer)
@@ -90,7 +92,7 @@ def train_run(run: Run, manifest: Manifest, setting: RunSetting) -> None:
 
 def _build(run: Run, setting: RunSetting, record: RunRecord) -> RunCLI:
     logger = RunLogger(setting.folder)
-    callbacks = [setting.interruption, record, StageProgress(setting.title, setting.console), RunCheckpoint()]
+    callbacks = [setting.interruption, record, StageProgress(setting.title, setting.screen), RunCheckpoint()]
     cli = RunCLI(run.config, setting.folder, callbacks, [logger])
     for callback in cli.trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, RunCheckpoint):  # the chain's or the recipe's own

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning.pytorch import LightningModule
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -134,21 +133,22 @@ def apply_transfer(module: LightningModule, donor: Weights, spec: TransferSpec) 
     return landings
 
 
-def save_transfers(transfers: Sequence[Sequence[Landing]], folder: Path, console: Console) -> None:
-    """Show what moved, and write it to transfer.json."""
-    landings = [landing for landings in transfers for landing in landings]
-    if not landings:
-        return
-    write_atomically(
-        folder / TRANSFER_FILE, json.dumps([vars(x) for x in landings], indent=1, ensure_ascii=False) + "\n"
-    )
+def save_transfers(transfers: Sequence[Sequence[Landing]], folder: Path) -> None:
+    """Write what moved to transfer.json."""
+    landings = [vars(landing) for landings in transfers for landing in landings]
+    if landings:
+        write_atomically(folder / TRANSFER_FILE, json.dumps(landings, indent=1, ensure_ascii=False) + "\n")
+
+
+def transfer_table(transfers: Sequence[Sequence[Landing]]) -> Table:
+    """Return what moved as a table for the terminal."""
     table = Table("tensor", "shape", "rows", "from", "", box=None, padding=(0, 2, 0, 2))
-    for landing in landings:
+    for landing in (landing for landings in transfers for landing in landings):
         rows = "all" if landing.rows is None else f"{len(landing.rows)} of {landing.shape[0]}"
         shape = " × ".join(map(str, landing.shape))
         names = " = ".join([landing.name, *landing.tied])
         table.add_row(names, shape, rows, escape(landing.source), "frozen" if landing.frozen else "trained")
-    console.print(table)
+    return table
 
 
 def _landing(

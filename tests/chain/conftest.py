@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import runpy
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,8 @@ class Lab:
         return path
 
     def fit(self, *arguments: str, recipe: str = "small.yaml") -> int:
-        """Give the command, in this process."""
-        return main(["fit", "--config", recipe, *arguments])
+        """Give the command, in this process, which takes the runs itself unless the arguments ask for workers."""
+        return main(["fit", "--config", recipe, *self._alone(arguments)])
 
     def start(self, *arguments: str, recipe: str = "small.yaml", log: str = "other.txt", **environment: str) -> Any:
         """Give the command in a process of its own; one that has the package imported already is forked."""
@@ -89,13 +90,17 @@ class Lab:
                 folder=str(self.folder),
                 environment=environment,
                 log=str(self.folder / log),
-                arguments=["fit", "--config", recipe, *arguments],
+                arguments=["fit", "--config", recipe, *self._alone(arguments)],
             ),
             f"{log}.py",
         )
         process = FORKS.Process(target=runpy.run_path, args=(str(script),))
         process.start()
         return process
+
+    @staticmethod
+    def _alone(arguments: Sequence[str]) -> Sequence[str]:
+        return arguments if "--workers" in arguments else [*arguments, "--workers", "1"]
 
     def run(self, stage: str, seed: int = 0, number: int = 0, recipe: str = "small") -> Path:
         """Return a run folder."""

@@ -1,7 +1,7 @@
 import pytest
 
 from grok_lightning.chain.faults import ChainError
-from grok_lightning.chain.folders import enter_recipe_folder, find_finished, find_shorter, link_run
+from grok_lightning.chain.folders import RunIndex, enter_recipe_folder, link_run
 from grok_lightning.chain.manifest import Manifest
 from grok_lightning.chain.plan import check_recipe, make_plan
 from grok_lightning.chain.recipe import load_recipe, parse_override
@@ -84,9 +84,9 @@ def test_a_folder_that_cannot_be_written_is_told(enter, lab, monkeypatch):
 def test_only_finished_runs_are_found(lab):
     for name, status in (("a", "running"), ("b", "failed"), ("c", "interrupted"), ("d", "finished")):
         Manifest("r", "s", 0, "f", status=status).write(lab.logs / name)
-    assert find_finished(lab.logs, "f") == lab.logs / "d"
-    assert find_finished(lab.logs, "g") is None
-    assert find_finished(lab.folder / "nowhere", "f") is None
+    assert RunIndex(lab.logs).finished("f") == lab.logs / "d"
+    assert RunIndex(lab.logs).finished("g") is None
+    assert RunIndex(lab.folder / "nowhere").finished("f") is None
 
 
 def test_runs_that_ended_before_their_last_step_have_no_longer_form(trained, checked):
@@ -94,11 +94,11 @@ def test_runs_that_ended_before_their_last_step_have_no_longer_form(trained, che
     typed = {name: stage.typed for name, stage in checked.items()}
     assert typed["plain"]["trainer"]["max_steps"] == 20
     runs = {run.stage.name: run for run in make_plan(recipe, check_recipe(recipe))}
-    assert find_shorter(trained.logs, runs["plain"]) == trained.run("plain")
-    assert find_shorter(trained.logs, runs["heir"]) is None  # its donor is another one now
+    assert RunIndex(trained.logs).shorter(runs["plain"]) == trained.run("plain")
+    assert RunIndex(trained.logs).shorter(runs["heir"]) is None  # its donor is another one now
     results = {**trained.manifest("plain")["results"], "steps": 15}
     Manifest(**{**trained.manifest("plain"), "results": results}).write(trained.run("plain"))
-    assert find_shorter(trained.logs, runs["plain"]) is None
+    assert RunIndex(trained.logs).shorter(runs["plain"]) is None
 
 
 def test_a_link_is_relative_and_made_once(tmp_path):

@@ -1,0 +1,66 @@
+"""Who takes the runs of a walk: this process alone, or somebody else (see `workers` and `ray_crew`)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from grok_lightning.chain.plan import Run
+from grok_lightning.chain.take import Outcome, Taker
+
+
+class Crew(ABC):
+    """Takes runs whose donors are finished, some at a time.
+
+    Attributes:
+        size: How many at a time.
+        at_work: How many it has at the moment.
+    """
+
+    size: int = 1
+    at_work: int = 0
+
+    @abstractmethod
+    def give(self, run: Run) -> None:
+        """Hand over a run; there must be a free hand."""
+
+    @abstractmethod
+    def outcomes(self, seconds: float) -> Sequence[tuple[Run, Outcome]]:
+        """Return what has come out since, after some seconds at the latest where others do the work."""
+
+    def interrupt(self) -> None:
+        """Ask for all runs to be saved and stopped; one that this process takes has heard of it itself."""
+        return
+
+
+class Alone(Crew):
+    """This process, or in a distributed job all of them together.
+
+    Args:
+        taker: Takes the runs.
+    """
+
+    def __init__(self, taker: Taker) -> None:
+        self.taker = taker
+        self.run: Run | None = None
+
+    def give(self, run: Run) -> None:
+        """Remember the run."""
+        self.run, self.at_work = run, 1
+
+    def outcomes(self, seconds: float) -> Sequence[tuple[Run, Outcome]]:
+        """Take the run, now."""
+        run, self.run, self.at_work = self.run, None, 0
+        return [] if run is None else [(run, self.taker.take(run))]
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Compute on a number of threads for a while, so that a run gives the same bits alone as beside others."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,27 @@
+"""Locks between processes: by the kernel, which takes them back from a dead process."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from grok_lightning.chain.faults import unwritable
+
+LOCKS = ".locks"
+
+
+def try_lock(root: Path, name: str, held: ExitStack, seconds: float = 0.0) -> bool:
+    """Try for some seconds to take a lock below a log folder, and put it on the stack; say whether that worked.
+
+    Raises:
+        ChainError: If the folder cannot be written.
+    """
+    folder = root / LOCKS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held.enter_context(FileLock(folder / f"{name}.lock").acquire(timeout=seconds))
+    except Timeout:
+        return False
+    except OSError as error:
+        raise unwritable(root, error) from None
+    return True

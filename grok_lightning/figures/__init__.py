@@ -1,0 +1,24 @@
+"""Every picture of the project, from plain data, in one style.
+
+Each function returns a `matplotlib.figure.Figure` with its own canvas. pyplot and the global settings of matplotlib are
+left alone, so pictures can be drawn in any thread and look the same beside any style of the reader's own. The colours
+are those of Okabe and Ito (2008, "Color universal design"), and viridis for quantities: colour-blind readers can tell
+them apart.
+"""
+
+from grok_lightning.figures.accuracy import accuracy_curves
+from grok_lightning.figures.answers import ANSWERS, error_grid
+from grok_lightning.figures.embedding import embedding_plane, fourier_spectrum
+from grok_lightning.figures.phase import PhaseAxis, phase_diagram
+from grok_lightning.figures.style import PALETTE
+
+__all__ = [
+    "ANSWERS",
+    "PALETTE",
+    "PhaseAxis",
+    "accuracy_curves",
+    "embedding_plane",
+    "error_grid",
+    "fourier_spectrum",
+    "phase_diagram",
+]
