@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from grok_lightning.chain.faults import ChainError, nearest
 from grok_lightning.chain.manifest import package_versions
-from grok_lightning.chain.stages import STAGE_KEYS
+from grok_lightning.chain.vary import OVERRIDE_KEYS
 
 RUN_COMMANDS = {
     "fit": "train the runs of a recipe: what is finished is reused, what was interrupted resumes",
@@ -77,7 +77,7 @@ def split_overrides(words: Sequence[str]) -> tuple[list[str], list[Override]]:
     while waiting:
         word = waiting.pop(0)
         key, given, value = word.removeprefix("--").partition("=")
-        if not (word.startswith("--") and ("." in key or key.removesuffix("+") in STAGE_KEYS)):
+        if not (word.startswith("--") and ("." in key or key.removesuffix("+") in OVERRIDE_KEYS)):
             own.append(word)
             continue
         has_value = bool(waiting) and not waiting[0].startswith(("--", "-c", "-h"))
@@ -171,6 +171,9 @@ def _add_commands_around(commands: "argparse._SubParsersAction[_Parser]") -> Non
     report = commands.add_parser("report", help="say what the runs in a folder found")
     report.add_argument("folder", type=Path, metavar="FOLDER", help="logs/<recipe> or logs/<recipe>/run_000")
     report.add_argument("--json", action="store_true", help="print it as JSON")
+    report.add_argument("--phase", metavar="RESULT", help="draw a result of a varied recipe over two of its axes")
+    report.add_argument("--across", metavar="AXIS", help="from left to right (default: the first)")
+    report.add_argument("--up", metavar="AXIS", help="from bottom to top (default: the second)")
 
 
 def _run(arguments: argparse.Namespace, overrides: Sequence[Override]) -> int:
@@ -233,6 +236,10 @@ def _around(arguments: argparse.Namespace, overrides: Sequence[Override]) -> int
         return commands.describe(arguments.recipe)
     if arguments.command == "check":
         return commands.check(arguments.recipes)
+    if arguments.phase:
+        return commands.draw_phases(arguments.folder, arguments.phase, arguments.across, arguments.up)
+    if arguments.across or arguments.up:
+        raise ChainError("lightning report: --across and --up go with --phase RESULT, such as --phase sustained_at")
     return commands.report(arguments.folder, arguments.json)
 
 
@@ -242,7 +249,7 @@ def _unknown(word: str, arguments: argparse.Namespace) -> str:
     if not word.startswith("-"):
         hint = f"; did you mean --config {word}?" if arguments.command == "fit" else ""
         return f"{command}: nothing is expected at {word!r}{hint or f'; see {command} -h'}"
-    keys = [f"--{key}" for key in STAGE_KEYS] if arguments.command in RUN_COMMANDS else []
+    keys = [f"--{key}" for key in OVERRIDE_KEYS] if arguments.command in RUN_COMMANDS else []
     return f"{command}: no option {word}{nearest(word, arguments.parser.options + keys)}; see {command} -h"
 
 

@@ -22,6 +22,7 @@ from grok_lightning.chain.faults import ChainError, RecipeError, nearest
 from grok_lightning.chain.folders import RunIndex
 from grok_lightning.chain.interruption import heed_signals
 from grok_lightning.chain.launcher import complete_environment
+from grok_lightning.chain.phase import Choice, save_phases
 from grok_lightning.chain.picture import save_picture
 from grok_lightning.chain.plan import Run, check_recipe, make_plan
 from grok_lightning.chain.processes import joined_processes
@@ -117,6 +118,8 @@ def _report(taker: Taker) -> None:
     report = Report(taker.place.folder)
     save_report(report)
     save_picture(report)
+    if report.recipe.axes and Choice().result in report.names:
+        save_phases(report, Choice())
     taker.screen.print("", terminal_table(report), f"report, figure and runs: {taker.place.folder}")
 
 
@@ -181,6 +184,14 @@ def report(folder: Path, as_json: bool) -> int:
     return 0
 
 
+def draw_phases(folder: Path, result: str, across: str | None, up: str | None) -> int:
+    """Draw a result of a varied recipe over two axes, and say where."""
+    screen = Screen(make_console())
+    for path in save_phases(Report(folder), Choice(result, across, up)):
+        screen.print(str(path))
+    return 0
+
+
 def _check_tiny(path: Path) -> None:
     try:
         check_recipe(load_recipe(path, tiny=True))
@@ -191,9 +202,9 @@ def _check_tiny(path: Path) -> None:
 def _chosen(recipe: Recipe, runs: list[Run], only: Sequence[str], with_donors: bool = True) -> list[Run]:
     """Return the runs of some stages, and of those they take weights from."""
     for name in only:
-        if name not in recipe.stages:
-            raise ChainError(f"--only {name}: no such stage{nearest(name, recipe.stages)}")
-    wanted = {run.fingerprint for run in runs if not only or run.stage.name in only}
+        if name not in recipe.bodies:
+            raise ChainError(f"--only {name}: no such stage{nearest(name, recipe.bodies)}")
+    wanted = {run.fingerprint for run in runs if not only or run.stage.base in only}
     for run in reversed(runs):
         if with_donors and run.fingerprint in wanted:
             wanted |= {donor.run.fingerprint for donor in run.donors if donor.run is not None}

@@ -17,15 +17,24 @@ Settings = dict[str, str]
 
 
 def print_description(recipe: Recipe, checked: Mapping[str, CheckedStage], console: Console) -> None:
-    """Print the header of a recipe, what its stages have in common, and what each does of its own."""
-    common, own = split_settings({stage.name: stage.config for stage in recipe.stages.values()})
+    """Print the header of a recipe, what its stages have in common, and what each does of its own.
+
+    Of a grid the first point is shown, and beside it what varies.
+    """
+    first = {stage.base: stage for stage in reversed(recipe.stages.values())}
+    stages = [first[base] for base in recipe.bodies]
+    common, own = split_settings({stage.name: stage.config for stage in stages})
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
     if common:
         table.add_row("all stages", escape("\n".join(settings_lines(common))))
-    for stage in recipe.stages.values():
+    for stage in stages:
         lines = [*settings_lines(own[stage.name]), _sizes(stage, checked[stage.name]), *_relations(stage)]
-        table.add_row(f"[bold]{escape(stage.name)}[/]", escape("\n".join(lines)))
+        table.add_row(f"[bold]{escape(stage.base)}[/]", escape("\n".join(lines)))
+    if recipe.axes:
+        axes = (f"{axis.key}: {', '.join(axis.values)}" for axis in recipe.axes)
+        runs = sum(stage.replicates for stage in recipe.stages.values())
+        table.add_row("varied", escape("\n".join([*axes, f"{len(recipe.stages)} points, {runs} runs"])))
     if text := header(recipe.path):
         console.print(escape(f"{text}\n"))
     console.print(Padding(table, (0, 0, 0, 2), expand=False))

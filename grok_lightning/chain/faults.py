@@ -2,11 +2,16 @@
 
 import difflib
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 LONGEST_VALUE = 80
 """Characters of a value that a message shows."""
+MOST_STAGES = 5
+"""Other stages with the same fault that a message names."""
+IN_STAGE = re.compile(r"stages\.(?P<stage>[^.\[]+(\[[^]]*\])?)\.(?P<key>.+)")
+"""Where a fault of a stage is; a stage at a point of a grid has the point in brackets."""
 
 
 class Fault(NamedTuple):
@@ -49,15 +54,22 @@ def _texts(faults: Iterable[Fault]) -> list[str]:
     first: dict[tuple[str, ...], Fault] = {}
     also: dict[tuple[str, ...], list[str]] = {}
     for fault in faults:
-        section, _, rest = fault.where.partition(".")
-        stage, _, key = rest.partition(".")
-        same = (section, key, fault.message) if section == "stages" and key else tuple(fault)
-        if same in first:
-            also.setdefault(same, []).append(stage)
+        place = IN_STAGE.fullmatch(fault.where)
+        same = (place["key"], fault.message) if place else tuple(fault)
+        if place and same in first:
+            also.setdefault(same, []).append(place["stage"])
         else:
             first[same] = fault
-    others = {same: f" (also in {', '.join(stages)})" for same, stages in also.items()}
-    return [f"{fault}{others.get(same, '')}" for same, fault in first.items()]
+    return [f"{fault}{_also(also.get(same, ()))}" for same, fault in first.items()]
+
+
+def _also(stages: Sequence[str]) -> str:
+    if not stages:
+        return ""
+    named = (
+        stages if len(stages) <= MOST_STAGES else [*stages[: MOST_STAGES - 1], f"{len(stages) - MOST_STAGES + 1} more"]
+    )
+    return f" (also in {', '.join(named)})"
 
 
 def unwritable(folder: object, error: OSError) -> ChainError:

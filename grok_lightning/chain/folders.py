@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from grok_lightning.chain.continuation import passes_through
 from grok_lightning.chain.faults import ChainError, unwritable
@@ -11,6 +12,7 @@ from grok_lightning.chain.manifest import all_manifests, read_manifest, write_at
 from grok_lightning.chain.merge import Config, parse_yaml, read_config
 from grok_lightning.chain.plan import Run, decisive
 from grok_lightning.chain.recipe import Recipe, dump_recipe
+from grok_lightning.chain.vary import VARY
 
 RECIPE_FILE = "recipe.yaml"
 LATEST_FILE = "latest"
@@ -98,5 +100,6 @@ def _is_same(folder: Path, recipe: Recipe, runs: Sequence[Run]) -> bool:
     return all(manifest is None or manifest.fingerprint == run.fingerprint for run, manifest in manifests)
 
 
-def _decisive(recipe: Config) -> list[tuple[str, Config]]:
-    return [(name, decisive(body)) for name, body in recipe.get("stages", {}).items()]
+def _decisive(recipe: Config) -> list[tuple[str, Any]]:
+    axes = list(recipe.get(VARY, {}))  # more values of a varied key are more runs, as more replicates are
+    return [(VARY, axes), *((name, decisive(body)) for name, body in recipe.get("stages", {}).items())]

@@ -12,7 +12,7 @@ from grok_lightning.chain.launcher import check_processes, spare_devices
 from grok_lightning.chain.manifest import package_versions
 from grok_lightning.chain.merge import Config
 from grok_lightning.chain.recipe import Recipe, Stage, TransferSpec, is_file_source
-from grok_lightning.chain.schema import config_faults
+from grok_lightning.chain.schema import KnownBlocks, config_faults
 from grok_lightning.chain.transfer import plan_transfers
 from grok_lightning.chain.weights import Weights, read_weights, weights_of
 
@@ -81,7 +81,7 @@ class Run:
     @property
     def folder_name(self) -> str:
         """Folder of the run below the recipe's."""
-        return f"{self.stage.name}/seed_{self.seed}"
+        return f"{self.stage.folder}/seed_{self.seed}"
 
     @property
     def title(self) -> str:
@@ -148,9 +148,10 @@ def check_recipe(recipe: Recipe) -> dict[str, CheckedStage]:
     """
     faults: list[Fault] = []
     checked: dict[str, CheckedStage] = {}
+    known: KnownBlocks = {}
     for stage in recipe.stages.values():
         where = f"stages.{stage.name}."
-        found = config_faults(stage.config, where)
+        found = config_faults(stage.config, where, known)
         if not found:
             built = _build(stage, where, found)
             if built is not None:

@@ -1,8 +1,8 @@
 """A recipe: one YAML file that says which runs there are, and what each takes from another.
 
-A recipe is a LightningCLI config with more keys: `stages`, `tiny`, and for a stage `transfer`, `compare_to` and
+A recipe is a LightningCLI config with more keys: `stages`, `vary`, `tiny`, and for a stage `transfer`, `compare_to` and
 `replicates`. Keys at the top are the defaults of all stages. Precedence: defaults < stage < tiny < `--key value` <
-`--stages.NAME.key value`.
+`--stages.NAME.key value` < a value of `vary`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,20 +14,20 @@ import yaml
 
 from grok_lightning.chain.faults import ChainError, Fault, RecipeError, nearest, shown
 from grok_lightning.chain.merge import Config, dump_yaml, expand, nest, overlay, parse_yaml, read_config, spell_out
-from grok_lightning.chain.schema import config_faults
+from grok_lightning.chain.schema import KnownBlocks, config_faults
 from grok_lightning.chain.stages import (
     STAGE_KEYS,
     Stage,
     TransferSpec,
     check_order,
     is_file_source,
-    plain_stage,
     read_stage,
 )
+from grok_lightning.chain.vary import OVERRIDE_KEYS, VARY, Axis, merge_vary, read_axes, vary_stages
 
 __all__ = ["Recipe", "Stage", "TransferSpec", "dump_recipe", "is_file_source", "load_recipe", "parse_override"]
 
-RECIPE_KEYS = (*STAGE_KEYS, "stages", "tiny")
+RECIPE_KEYS = (*OVERRIDE_KEYS, "stages", "tiny")
 SOLE_STAGE = "run"
 """Name of the stage of a file without stages."""
 OURS_TO_SAY = ("ckpt_path", "weights_only")
@@ -39,11 +39,21 @@ Override = tuple[str, Any]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe with everything resolved: each stage stands for itself."""
+    """A recipe with everything resolved: each stage stands for itself.
+
+    Attributes:
+        name: Its name.
+        path: Its file.
+        stages: Its stages by name, at every point of its grid.
+        bodies: The stages as they are without variation.
+        axes: The axes of its grid.
+    """
 
     name: str
     path: Path
     stages: dict[str, Stage] = field(default_factory=dict)
+    bodies: dict[str, Config] = field(default_factory=dict)
+    axes: tuple[Axis, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -72,20 +82,53 @@ def load_recipe(path: Path, overrides: Sequence[Override] = (), tiny: bool = Fal
     faults: list[Fault] = []
     content = expand(read_config(path), "", faults)
     _check_keys(content, RECIPE_KEYS, "", faults)
-    smaller, bodies = _section(content.get("tiny"), "tiny", faults), _stage_bodies(content, faults)
-    defaults = overlay({}, {key: value for key, value in content.items() if key not in ("stages", "tiny")})
-    resolved = {name: overlay(overlay(defaults, body), smaller if tiny else {}) for name, body in bodies.items()}
-    resolved = _override(resolved, overrides, faults)
-    stages = {name: read_stage(name, body, faults) for name, body in resolved.items()}
+    smaller = _section(content.get("tiny"), "tiny", faults, OVERRIDE_KEYS)
+    vary, smaller_grid = content.get(VARY), smaller.pop(VARY, {})
+    if tiny:
+        vary = merge_vary(vary, smaller_grid)
+    defaults = overlay({}, {key: value for key, value in content.items() if key in STAGE_KEYS or key == "transfer+"})
+    bodies = _stage_bodies(content, faults)
+    bodies = {name: overlay(overlay(defaults, body), smaller if tiny else {}) for name, body in bodies.items()}
+    bodies = _override(bodies, [item for item in overrides if not _varies(item)], faults)
+    for key, value in filter(_varies, overrides):
+        vary = merge_vary(vary, nest(key.split(".")[1:], value))
+    return _resolve(path, bodies, vary, faults)
+
+
+def _resolve(path: Path, bodies: dict[str, Config], vary: Any, faults: list[Fault]) -> Recipe:
+    """Return a recipe whose stages are typed, at every point of its grid.
+
+    Raises:
+        RecipeError: If there is a fault.
+    """
+    axes = read_axes(vary, list(bodies), faults)
+    variants = vary_stages(bodies, axes, faults)
+    read = [read_stage(variant.base, variant.body, faults, variant.point) for variant in variants]
+    stages = {stage.name: stage for stage in read}
     check_order(stages, faults)
     if faults:
         raise RecipeError(str(path), [*faults, *_faults_of_runs(stages, faults)])
-    return Recipe(_name(path), path, stages)
+    return Recipe(_name(path), path, stages, bodies, tuple(axes))
+
+
+def load_resolved(path: Path) -> Recipe:
+    """Read what `dump_recipe` wrote.
+
+    Raises:
+        ChainError: If the file is not that.
+    """
+    content = read_config(path)
+    return _resolve(path, dict(content.get("stages") or {}), content.get(VARY), [])
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """Return the resolved recipe as YAML that can be run."""
-    return dump_yaml({"stages": {stage.name: plain_stage(stage) for stage in recipe.stages.values()}})
+    grid = {VARY: {axis.key: list(axis.values.values()) for axis in recipe.axes}} if recipe.axes else {}
+    stages = {
+        name: {"seed_everything": 0, **body, "replicates": body.get("replicates", 1)}
+        for name, body in recipe.bodies.items()
+    }
+    return dump_yaml({**grid, "stages": stages})
 
 
 def parse_override(key: str, text: str) -> Override:
@@ -119,17 +162,26 @@ def _check_keys(content: Config, known: Sequence[str], where: str, faults: list[
 def _faults_of_runs(stages: dict[str, Stage], faults: list[Fault]) -> list[Fault]:
     """Return what else is wrong, in the configs of the runs."""
     known = {fault.where for fault in faults}
-    found = [fault for stage in stages.values() for fault in config_faults(stage.config, f"stages.{stage.name}.")]
+    known_blocks: KnownBlocks = {}
+    found = [
+        fault
+        for stage in stages.values()
+        for fault in config_faults(stage.config, f"stages.{stage.name}.", known_blocks)
+    ]
     return [fault for fault in found if fault.where not in known]
 
 
-def _section(value: Any, where: str, faults: list[Fault]) -> Config:
+def _varies(override: Override) -> bool:
+    return override[0].split(".")[0] == VARY
+
+
+def _section(value: Any, where: str, faults: list[Fault], known: Sequence[str] = STAGE_KEYS) -> Config:
     """Return the expanded mapping of a stage, or of `tiny`; null stands for an empty one."""
     if not isinstance(value, dict | None):
         faults.append(Fault(where, f"expected a mapping of keys to values, found {shown(value)}"))
         return {}
     section = expand(value or {}, f"{where}.", faults)
-    _check_keys(section, STAGE_KEYS, f"{where}.", faults)
+    _check_keys(section, known, f"{where}.", faults)
     return section
 
 

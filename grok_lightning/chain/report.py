@@ -1,19 +1,19 @@
-"""What the runs of a recipe found, gathered from their manifests."""
+"""What the runs of a recipe found, gathered from their manifests: those that are there so far."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+from grok_lightning.chain.comparison import compare
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.folders import LATEST_FILE, RECIPE_FILE
 from grok_lightning.chain.manifest import Manifest, read_manifest
-from grok_lightning.chain.merge import Config, read_config
+from grok_lightning.chain.recipe import Recipe, Stage, load_resolved
+from grok_lightning.statistics import kaplan_meier_median, quartiles
 
 MILESTONES = ("memorised_at", "grokked_at", "sustained_at")
-MEDIANS = (*MILESTONES, "seconds", "test_accuracy")
+SUMMARISED = (*MILESTONES, "seconds", "test_accuracy")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,10 @@ class Finding:
             return seconds.get("training", 0.0) + seconds.get("evaluation", 0.0)
         return self.manifest.results.get(name)
 
+    def has(self, name: str) -> bool:
+        """Say whether the run has such a result, be it that it was never reached."""
+        return name == "seconds" or name in self.manifest.results
+
 
 class Report:
     """The runs below one recipe folder, by stage.
@@ -45,10 +49,10 @@ class Report:
         latest = folder / LATEST_FILE
         self.folder = folder / latest.read_text(encoding="utf-8").strip() if latest.is_file() else folder
         path = self.folder / RECIPE_FILE
-        self.bodies: dict[str, Config] = read_config(path).get("stages", {}) if path.is_file() else {}
-        if not self.bodies:
+        self.recipe = load_resolved(path) if path.is_file() else Recipe("", path)
+        if not self.recipe.bodies:
             raise ChainError(f"{folder}: no {RECIPE_FILE} in it; expected a folder such as logs/<recipe>/run_000")
-        self.findings = {stage: self._findings(stage) for stage in self.bodies}
+        self.findings = {name: self._findings(stage) for name, stage in self.recipe.stages.items()}
         self.by_fingerprint = {f.manifest.fingerprint: f for fs in self.findings.values() for f in fs}
 
     @property
@@ -58,58 +62,65 @@ class Report:
         own = [found.manifest.recipe for found in self.by_fingerprint.values() if not found.folder.is_symlink()]
         return own[0] if own else self.folder.resolve().parent.name
 
-    def compare_to(self, stage: str) -> str | None:
-        """Return the stage that a stage is compared to."""
-        name: str | None = self.bodies[stage].get("compare_to")
-        return name
+    @property
+    def names(self) -> list[str]:
+        """Names of the results that finished runs have, `seconds` among them."""
+        found = [name for stage in self.findings for run in self.finished(stage) for name in run.manifest.results]
+        return [*dict.fromkeys(found), "seconds"]
 
-    def speedup(self, stage: str, with_donor: bool = False) -> dict[str, float | int | None] | None:
-        """Return how many times sooner a stage grokked than the one it is compared to.
+    def finished(self, stage: str) -> list[Finding]:
+        """Return the finished runs of a stage."""
+        return [finding for finding in self.findings[stage] if finding.manifest.status == "finished"]
 
-        The median over seeds that both stages have, of the ratio of `sustained_at` (steps) and of the ratio of the
-        seconds of training and evaluation. A pair in which the stage did not grok counts as 0, one in which the other
-        did not as infinite, shown as null; one in which neither did is left out.
+    def planned(self, stage: str) -> int:
+        """Return how many runs the stage is to have, or has, if those are more."""
+        return max(self.recipe.stages[stage].replicates, len(self.findings[stage]))
+
+    def values(self, stage: str, name: str) -> list[float]:
+        """Return a result of every finished run of a stage that has it; a step never reached is infinite."""
+        values = [found.value(name) for found in self.finished(stage) if found.has(name)]
+        if name in MILESTONES:
+            values = [math.inf if value is None else value for value in values]
+        return [value for value in values if isinstance(value, int | float)]
+
+    def median(self, stage: str, name: str) -> float:
+        """Return the median of a result over the finished runs of a stage, which must be some.
+
+        Where some runs never reached a step, it is the estimate of Kaplan and Meier: such a run says only that it had
+        not reached it when it ended.
+        """
+        values = self.values(stage, name)
+        if all(map(math.isfinite, values)):
+            return quartiles(values)[1]
+        runs = [found for found in self.finished(stage) if found.has(name)]
+        return kaplan_meier_median([found.value(name) for found in runs], [found.value("steps") for found in runs])
+
+    def speedup(self, stage: str, with_donor: bool = False) -> dict[str, Any] | None:
+        """Return how many times sooner a stage grokked than the one it is compared to, see `compare`.
 
         Args:
             stage: Name of the stage.
             with_donor: Whether to add all steps and seconds of the runs it took weights from.
         """
-        other = self.compare_to(stage)
+        other = self.recipe.stages[stage].compare_to
         if other is None:
             return None
         others = {finding.manifest.seed: finding for finding in self.finished(other)}
         pairs = [(f, others[f.manifest.seed]) for f in self.finished(stage) if f.manifest.seed in others]
-        pairs = [p for p in pairs if p[0].value("sustained_at") is not None or p[1].value("sustained_at") is not None]
-        steps, seconds = zip(*(self._ratios(*pair, with_donor) for pair in pairs), strict=True) if pairs else ((), ())
-        return {"steps": _median(steps), "seconds": _median(seconds), "pairs": len(pairs)}
+        return compare([(run, self._donors(run) if with_donor else [], other_run) for run, other_run in pairs])
+
+    def has_donors(self, stage: str) -> bool:
+        """Say whether a stage takes weights from other runs."""
+        return any(finding.manifest.donors for finding in self.findings[stage])
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
-        return {
-            "recipe": self.name,
-            "stages": {stage: self._stage_json(stage) for stage in self.bodies},
-        }
+        return {"recipe": self.name, "stages": {stage: self._stage_json(stage) for stage in self.findings}}
 
-    def _findings(self, stage: str) -> list[Finding]:
-        found = [(read_manifest(folder), folder) for folder in (self.folder / stage).glob("seed_*")]
+    def _findings(self, stage: Stage) -> list[Finding]:
+        found = [(read_manifest(folder), folder) for folder in (self.folder / stage.folder).glob("seed_*")]
         findings = [Finding(manifest, folder) for manifest, folder in found if manifest is not None]
         return sorted(findings, key=lambda finding: finding.manifest.seed)
-
-    def _ratios(self, run: Finding, other: Finding, with_donor: bool) -> tuple[float, float]:
-        """Return how many times sooner a run grokked than another, in steps and in seconds."""
-        donors = self._donors(run) if with_donor else []
-        grokked, other_grokked = run.value("sustained_at"), other.value("sustained_at")
-        if grokked is None:
-            return 0.0, 0.0
-        if other_grokked is None:
-            return math.inf, math.inf
-        steps = grokked + sum(donor.value("steps") for donor in donors)
-        seconds = run.value("seconds") + sum(donor.value("seconds") for donor in donors)
-        return _quotient(other_grokked, steps), _quotient(other.value("seconds"), seconds)
-
-    def finished(self, stage: str) -> list[Finding]:
-        """Return the finished runs of a stage."""
-        return [finding for finding in self.findings[stage] if finding.manifest.status == "finished"]
 
     def _donors(self, run: Finding) -> list[Finding]:
         """Return all runs that a run's weights come from, each once."""
@@ -122,10 +133,15 @@ class Report:
         return list(donors.values())
 
     def _stage_json(self, stage: str) -> dict[str, Any]:
+        values = {name: self.values(stage, name) for name in SUMMARISED}
+        point = self.recipe.stages[stage].point
         return {
+            **({"point": dict(point)} if point else {}),
             "runs": [self._run_json(finding) for finding in self.findings[stage]],
-            "median": {name: _median(self.values(stage, name)) for name in MEDIANS},
-            "compare_to": self.compare_to(stage),
+            "planned": self.planned(stage),
+            "median": {name: plain(self.median(stage, name)) if values[name] else None for name in SUMMARISED},
+            "quartiles": {name: list(map(plain, quartiles(found)[::2])) for name, found in values.items() if found},
+            "compare_to": self.recipe.stages[stage].compare_to,
             "speedup": self.speedup(stage),
             "speedup_with_donor": self.speedup(stage, with_donor=True) if self.has_donors(stage) else None,
         }
@@ -136,24 +152,7 @@ class Report:
         unfinished = {} if manifest.status == "finished" else {"status": manifest.status}
         return {**manifest.results, **run, **unfinished}
 
-    def values(self, stage: str, name: str) -> list[float]:
-        """Return a result of every finished run of a stage that has it; a step never reached is infinite."""
-        having = [found for found in self.finished(stage) if name == "seconds" or name in found.manifest.results]
-        values = [found.value(name) for found in having]
-        if name in MILESTONES:
-            values = [math.inf if value is None else value for value in values]
-        return [value for value in values if value is not None]
 
-    def has_donors(self, stage: str) -> bool:
-        """Say whether a stage takes weights from other runs."""
-        return any(finding.manifest.donors for finding in self.findings[stage])
-
-
-def _quotient(slower: float, faster: float) -> float:
-    return slower / faster if faster else math.inf
-
-
-def _median(values: Iterable[float]) -> float | None:
-    numbers = list(values)
-    middle = median(numbers) if numbers else math.inf
-    return float(middle) if math.isfinite(middle) else None
+def plain(value: float) -> float | None:
+    """Return a number as JSON has it: infinity, a step never reached, is null."""
+    return float(value) if math.isfinite(value) else None

@@ -33,24 +33,40 @@ BUILT_LATE = ("optimizer", "lr_scheduler")
 """Keys of which the parser makes a function only: nothing on the way has asked it about the whole."""
 
 
-def config_faults(config: Config, where: str) -> list[Fault]:
+KnownBlocks = dict[tuple[str, str], list[Fault]]
+"""Faults of the blocks of configs that were checked before: stages share most of theirs."""
+
+
+def config_faults(config: Config, where: str, known: KnownBlocks | None = None) -> list[Fault]:
     """Return what is wrong with a run's config: unknown classes and arguments, wrong types and values.
 
     Classes given by class_path are built on the way, each by itself, so that what its constructor refuses is found
     where it is. Constructors are cheap; networks, which wait for their data, are not built.
+
+    Args:
+        config: Config of a run.
+        where: What the places of its faults begin with.
+        known: Blocks that need not be checked again; those of this config are added.
     """
+    known = {} if known is None else known
     faults = []
     if config.get("model") is None:
         faults.append(Fault(f"{where}model", "is missing; expected class_path and init_args of LightningModule"))
     for key, value in config.items():
-        if key == "trainer":
-            faults += _trainer_faults(value, f"{where}{key}")
-        elif key in TYPES and not (key == "model" and value is None):
-            found = [*_value_faults(value, TYPES[key], f"{where}{key}")]
-            if not found and key in BUILT_LATE:
-                found = [*_build_faults(value, TYPES[key], f"{where}{key}")]
-            faults += found
+        block = key, repr(value)
+        if block not in known:
+            known[block] = _block_faults(key, value)
+        faults += [Fault(f"{where}{fault.where}", fault.message) for fault in known[block]]
     return faults
+
+
+def _block_faults(key: str, value: Any) -> list[Fault]:
+    if key == "trainer":
+        return [*_trainer_faults(value, key)]
+    if key not in TYPES or (key == "model" and value is None):
+        return []
+    found = [*_value_faults(value, TYPES[key], key)]
+    return found or ([*_build_faults(value, TYPES[key], key)] if key in BUILT_LATE else [])
 
 
 def _trainer_faults(value: Any, where: str) -> Iterator[Fault]:

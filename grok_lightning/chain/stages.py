@@ -1,7 +1,7 @@
 """One stage of a recipe, typed: its run, what it takes from other runs, and what it is compared to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from grok_lightning.chain.faults import Fault, nearest, shown
@@ -33,13 +33,43 @@ class TransferSpec:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: a complete run config, what it takes over, and what it is compared to."""
+    """One stage: a complete run config, what it takes over, and what it is compared to.
+
+    Attributes:
+        name: Its name; at a point of a grid with the point in brackets.
+        config: Config of its runs.
+        transfers: What it takes over.
+        compare_to: Name of the stage that it is compared to.
+        replicates: How many seeds it has.
+        point: Where it stands in a grid: the names of the axes with the text of their values.
+    """
 
     name: str
     config: Config
     transfers: tuple[TransferSpec, ...] = ()
     compare_to: str | None = None
     replicates: int = 1
+    point: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def base(self) -> str:
+        """Name of the stage, wherever in the grid."""
+        return self.name.partition("[")[0]
+
+    @property
+    def folder(self) -> str:
+        """Folder of its runs below the recipe's."""
+        return "/".join([self.base, *([point_text(self.point)] if self.point else [])])
+
+
+def point_text(point: Mapping[str, str]) -> str:
+    """Return a point of a grid as text that can name a folder."""
+    return ",".join(f"{name}={text}" for name, text in point.items())
+
+
+def stage_name(base: str, point: Mapping[str, str]) -> str:
+    """Return what a stage is called at a point: `scratch[lr=0.01,weight_decay=1.0]`."""
+    return f"{base}[{point_text(point)}]" if point else base
 
 
 def is_file_source(source: str) -> bool:
@@ -47,8 +77,9 @@ def is_file_source(source: str) -> bool:
     return "/" in source or source.endswith((".safetensors", ".ckpt"))
 
 
-def read_stage(name: str, body: Config, faults: list[Fault]) -> Stage:
+def read_stage(base: str, body: Config, faults: list[Fault], point: Mapping[str, str] | None = None) -> Stage:
     """Return the typed form of a stage's mapping; what is wrong with it is added to the faults."""
+    name = stage_name(base, point or {})
     where = f"stages.{name}."
     config = {"seed_everything": 0, **{key: body[key] for key in RUN_KEYS if key in body}}
     compare_to, replicates = body.get("compare_to"), body.get("replicates", 1)
@@ -59,17 +90,9 @@ def read_stage(name: str, body: Config, faults: list[Fault]) -> Stage:
         faults.append(Fault(f"{where}replicates", f"expected a positive whole number, found {shown(replicates)}"))
         replicates = 1
     _check_seed(config["seed_everything"], replicates, f"{where}seed_everything", faults)
-    return Stage(name, config, _read_transfers(body.get("transfer"), where, faults), compare_to, replicates)
-
-
-def plain_stage(stage: Stage) -> Config:
-    """Return the mapping that `read_stage` reads."""
-    body: Config = dict(stage.config)
-    if stage.transfers:
-        body["transfer"] = [_plain_transfer(spec) for spec in stage.transfers]
-    if stage.compare_to is not None:
-        body["compare_to"] = stage.compare_to
-    return {**body, "replicates": stage.replicates}
+    return Stage(
+        name, config, _read_transfers(body.get("transfer"), where, faults), compare_to, replicates, point or {}
+    )
 
 
 def check_order(stages: Mapping[str, Stage], faults: list[Fault]) -> None:
@@ -150,10 +173,3 @@ def _read_names(names: Any, example: str, where: str, faults: list[Fault]) -> tu
         return tuple(names)
     faults.append(Fault(where, f"expected a list of names such as {example}, found {shown(names)}"))
     return ()
-
-
-def _plain_transfer(spec: TransferSpec) -> Config:
-    plain: Config = {"from": spec.source, "parts": list(spec.parts)}
-    if spec.tokens is not None:
-        plain["tokens"] = list(spec.tokens)
-    return {**plain, "freeze": spec.freeze if isinstance(spec.freeze, bool) else list(spec.freeze)}

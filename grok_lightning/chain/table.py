@@ -3,17 +3,20 @@
 import json
 import math
 from collections.abc import Callable
-from statistics import median
+from typing import Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from grok_lightning.chain.faults import unwritable
 from grok_lightning.chain.manifest import write_atomically
 from grok_lightning.chain.report import Report
+from grok_lightning.statistics import quartiles
 
 COLUMNS = ("stage", "runs", "grokked at", "sustained at", "seconds", "test accuracy", "speed-up", "with donor")
-"""Steps, seconds and accuracies are medians, with the range over seeds in brackets."""
+"""Steps, seconds and accuracies are medians with their quartiles over seeds, a median step is Kaplan and Meier's where
+some seeds never reached it; speed-ups are medians over pairs of seeds with a 95 % bootstrap interval."""
 
 
 def terminal_table(report: Report) -> Table:
@@ -22,7 +25,7 @@ def terminal_table(report: Report) -> Table:
     for index, column in enumerate(COLUMNS):
         table.add_column(column, justify="right" if index else "left")
     for row in _rows(report):
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     return table
 
 
@@ -51,35 +54,52 @@ def _rows(report: Report) -> list[list[str]]:
         [
             stage,
             _count(report, stage),
-            _spread(report.values(stage, "grokked_at"), _step),
-            _spread(report.values(stage, "sustained_at"), _step),
+            _steps(report, stage, "grokked_at"),
+            _steps(report, stage, "sustained_at"),
             _spread(report.values(stage, "seconds"), "{:.1f}".format),
             _spread(report.values(stage, "test_accuracy"), "{:.4f}".format),
             _times(report.speedup(stage)),
             _times(report.speedup(stage, with_donor=True)) if report.has_donors(stage) else "",
         ]
-        for stage in report.bodies
+        for stage in report.findings
     ]
 
 
 def _count(report: Report, stage: str) -> str:
-    finished, all_runs = len(report.finished(stage)), len(report.findings[stage])
-    return str(finished) if finished == all_runs else f"{finished} of {all_runs}"
+    finished, planned = len(report.finished(stage)), report.planned(stage)
+    return str(finished) if finished == planned else f"{finished} of {planned}"
+
+
+def _steps(report: Report, stage: str, name: str) -> str:
+    """Return the median step with its quartiles, and how many seeds reached it, unless all did."""
+    values = report.values(stage, name)
+    reached = sum(map(math.isfinite, values))
+    if reached == len(values):
+        return _spread(values, _step)
+    if not reached:
+        return "never"
+    low, _, high = quartiles(values)
+    return f"{_step(report.median(stage, name))} ({_step(low)}–{_step(high)}), {reached} of {len(values)}"
 
 
 def _spread(values: list[float], show: Callable[[float], str]) -> str:
     if not values:
         return "–"
-    middle = show(float(median(values)))
-    return middle if len(values) == 1 else f"{middle} ({show(min(values))}–{show(max(values))})"
+    low, middle, high = map(show, quartiles(values))
+    return middle if len(values) == 1 else f"{middle} ({low}–{high})"
 
 
 def _step(value: float) -> str:
     return f"{value:.0f}" if math.isfinite(value) else "never"
 
 
-def _times(speedup: dict[str, float | int | None] | None) -> str:
+def _times(speedup: dict[str, Any] | None) -> str:
     if speedup is None or not speedup["pairs"]:
         return ""
-    steps, seconds = ("∞" if speedup[name] is None else f"{speedup[name]:.2f}×" for name in ("steps", "seconds"))
-    return f"{steps} ({seconds} in time)"
+    interval = speedup["steps_interval"]
+    bounds = "" if interval is None else f" [{_ratio(interval[0])}–{_ratio(interval[1])}]"
+    return f"{_ratio(speedup['steps'])}×{bounds} ({_ratio(speedup['seconds'])}× in time)".replace("∞×", "∞")
+
+
+def _ratio(value: float | None) -> str:
+    return "∞" if value is None else f"{value:.2f}"

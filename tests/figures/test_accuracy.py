@@ -1,32 +1,11 @@
 import math
 
-import numpy as np
 import pytest
 
-from grok_lightning.curves import Curve, median_curve
+from grok_lightning.curves import Curve
 from grok_lightning.figures import PALETTE, accuracy_curves
 
 NAN = math.nan
-
-
-def test_median_holds_the_last_value_of_grokked_runs_only():
-    early = Curve([0, 10], [NAN, 1.0], [0.0, 1.0], grokked_at=10)
-    broken = Curve([0, 10], [NAN, 0.6], [0.1, 0.2])
-    long = Curve([0, 10, 20, 30], [NAN, 0.5, 0.7, 0.9], [0.2, 0.4, 0.6, 0.8])
-    steps, train, validation = median_curve([early, broken, long])
-    assert steps.tolist() == [0, 10, 20, 30]
-    assert train.tolist()[1:] == pytest.approx([0.6, 0.85, 0.95])
-    assert math.isnan(train[0])
-    assert validation.tolist() == pytest.approx([0.1, 0.4, 0.8, 0.9])
-
-
-def test_median_interpolates_between_evaluations():
-    sparse = Curve([0, 20], [NAN, NAN], [0.0, 0.4])
-    dense = Curve([0, 5, 20], [NAN, NAN, NAN], [0.0, 0.3, 0.4])
-    steps, train, validation = median_curve([sparse, dense])
-    assert steps.tolist() == [0, 5, 20]
-    assert np.isnan(train).all()
-    assert validation.tolist() == pytest.approx([0.0, 0.2, 0.4])
 
 
 def by_style(axes, style):
@@ -99,9 +78,3 @@ def test_more_stages_than_the_palette_have_colours_of_their_own():
 def test_stages_without_curves_are_refused(curves):
     with pytest.raises(ValueError, match="curve for every stage"):
         accuracy_curves(curves)
-
-
-@pytest.mark.parametrize("columns", [([], [], []), ([0, 1], [0], [0, 1]), ([0, 0], [0, 0], [0, 0])])
-def test_malformed_curves_are_refused(columns):
-    with pytest.raises(ValueError, match=r"curve with|steps must rise"):
-        Curve(*columns)
