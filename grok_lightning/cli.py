@@ -132,7 +132,13 @@ def _add_run_options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument("-c", "--config", action="append", metavar="RECIPE", help="recipe or ordinary config")
         command.add_argument("--fresh", action="store_true", help="start over in a new folder, reuse nothing")
         command.add_argument(
-            "--workers", type=_workers, metavar="N", help="runs at a time (default: one a core, or one a GPU)"
+            "--workers", type=_number, metavar="N", help="runs at a time (default: one a core, or one a GPU)"
+        )
+        command.add_argument(
+            "--engine", choices=("local", "ray"), default="local", help="who starts the workers: this machine, or Ray"
+        )
+        command.add_argument(
+            "--array", type=_number, metavar="N", help="print the command of a SLURM array of N tasks, and stop"
         )
     else:
         command.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders")
@@ -149,8 +155,8 @@ def _add_run_options(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
 
 
-def _workers(text: str) -> int:
-    """Read a number of workers."""
+def _number(text: str) -> int:
+    """Read a positive number."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a positive whole number, found {text!r}")
     return int(text)
@@ -194,7 +200,13 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[Override]) -> int:
         return commands.print_config(recipe)
     if name == "fit":
         options = commands.FitOptions(
-            arguments.log_dir, arguments.only, arguments.fresh, arguments.workers, arguments.given
+            arguments.log_dir,
+            arguments.only,
+            arguments.fresh,
+            arguments.workers,
+            arguments.engine,
+            arguments.array,
+            arguments.given,
         )
         return commands.fit(recipe, options)
     return commands.evaluate(name, commands.finished(recipe, arguments.log_dir, arguments.only))

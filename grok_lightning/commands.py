@@ -22,6 +22,7 @@ from grok_lightning.chain.faults import ChainError, RecipeError, nearest
 from grok_lightning.chain.folders import RunIndex
 from grok_lightning.chain.interruption import heed_signals
 from grok_lightning.chain.launcher import complete_environment
+from grok_lightning.chain.over_seeds import save_all_over_seeds
 from grok_lightning.chain.phase import Choice, save_phases
 from grok_lightning.chain.picture import save_picture
 from grok_lightning.chain.plan import Run, check_recipe, make_plan
@@ -29,9 +30,10 @@ from grok_lightning.chain.processes import joined_processes
 from grok_lightning.chain.recipe import Recipe, dump_recipe, load_recipe, parse_override
 from grok_lightning.chain.report import Report
 from grok_lightning.chain.schema import print_arguments
+from grok_lightning.chain.slurm import array_command
 from grok_lightning.chain.table import save_report, terminal_table
 from grok_lightning.chain.take import Place, Taker
-from grok_lightning.chain.team import Team, hire, plan_team
+from grok_lightning.chain.team import Engine, Team, hire, plan_team, width
 from grok_lightning.chain.walk import Walk
 from grok_lightning.chain.workers import prepare_workers
 from grok_lightning.description import print_description
@@ -50,6 +52,8 @@ class FitOptions:
         only: The stages to run, with those they need; all if empty.
         fresh: Whether to start over in a new folder.
         workers: How many runs at a time, None for as many as there are cores or devices.
+        engine: Who starts the workers.
+        array: Number of tasks of a SLURM array whose command is to be printed, None to run.
         arguments: Arguments of the command, which the other processes of a distributed job are given too.
     """
 
@@ -57,6 +61,8 @@ class FitOptions:
     only: Sequence[str] = ()
     fresh: bool = False
     workers: int | None = None
+    engine: Engine = "local"
+    array: int | None = None
     arguments: Sequence[str] = ()
 
 
@@ -79,12 +85,15 @@ def show_help(key: str, class_name: str) -> int:
 
 def fit(recipe: Recipe, options: FitOptions) -> int:
     """Check a recipe whole, then take its runs to their end and report."""
-    if options.workers != 1 and recipe.is_wide:
+    if options.workers != 1 and recipe.is_wide and options.engine == "local" and options.array is None:
         prepare_workers()
     checked = check_recipe(recipe)
     plan = make_plan(recipe, checked)
     runs = _chosen(recipe, plan, options.only)
-    team = plan_team(plan, checked, options.workers)
+    team = plan_team(plan, checked, options.workers, options.engine)
+    if options.array is not None:
+        print(array_command(options.arguments, min(options.array, width(plan)), 1, team.devices > 0))
+        return 0
     trainer = RunCLI(runs[0].config, folder=options.root).trainer
     with joined_processes(trainer, options.arguments) as processes, heed_signals() as interruption:
         place = Place(recipe.name, options.root, Path(), options.fresh)
@@ -118,6 +127,7 @@ def _report(taker: Taker) -> None:
     report = Report(taker.place.folder)
     save_report(report)
     save_picture(report)
+    save_all_over_seeds(report)
     if report.recipe.axes and Choice().result in report.names:
         save_phases(report, Choice())
     taker.screen.print("", terminal_table(report), f"report, figure and runs: {taker.place.folder}")

@@ -13,8 +13,8 @@ import pytest
 
 SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 """Set by Lightning's `seed_everything`, for processes it starts."""
-IMPORT_VARIABLES = ("PYTORCH_NVML_BASED_CUDA_CHECK", "TORCHINDUCTOR_CACHE_DIR")
-"""Set when Lightning is imported."""
+IMPORT_VARIABLES = ("PYTORCH_NVML_BASED_CUDA_CHECK", "TORCHINDUCTOR_CACHE_DIR", "PYTHONBREAKPOINT")
+"""Set when Lightning or Ray is imported; Ray sets some of its own besides."""
 
 RECIPE = """\
 # A chain of two small runs.
@@ -121,7 +121,7 @@ def finished_chain(_finished_chain: Path, tmp_path: Path) -> Path:
 
 def _environment() -> dict[str, str]:
     known = {"PYTEST_CURRENT_TEST", *SEED_VARIABLES, *IMPORT_VARIABLES}
-    return {name: value for name, value in os.environ.items() if name not in known}
+    return {name: value for name, value in os.environ.items() if name not in known and not name.startswith("RAY_")}
 
 
 def _handlers() -> dict[signal.Signals, object]:

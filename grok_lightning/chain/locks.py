@@ -8,6 +8,7 @@ from filelock import FileLock, Timeout
 from grok_lightning.chain.faults import unwritable
 
 LOCKS = ".locks"
+REPORT_LOCK = ".report.lock"
 
 
 def try_lock(root: Path, name: str, held: ExitStack, seconds: float = 0.0) -> bool:
@@ -25,3 +26,11 @@ def try_lock(root: Path, name: str, held: ExitStack, seconds: float = 0.0) -> bo
     except OSError as error:
         raise unwritable(root, error) from None
     return True
+
+
+def report_lock(folder: Path) -> FileLock:
+    """Return the lock under which the figures and curves of a recipe's folder are written.
+
+    Two processes that walk through one recipe end at the same time.
+    """
+    return FileLock(folder / REPORT_LOCK)

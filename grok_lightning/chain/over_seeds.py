@@ -8,10 +8,14 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from grok_lightning.chain.faults import unwritable
+from grok_lightning.chain.locks import report_lock
 from grok_lightning.chain.manifest import read_manifest
+from grok_lightning.chain.report import Report
 from grok_lightning.curves import Spread, Trace, spread
 from grok_lightning.metrics_table import Series, read_metrics
 
+OVER_SEEDS = "over_seeds"
+"""Folder beside the runs of a stage."""
 LEVELS: Mapping[str, Callable[[Spread], NDArray[Any]]] = {
     "median": lambda found: found.median,
     "min": lambda found: found.lowest,
@@ -23,6 +27,18 @@ LEVELS: Mapping[str, Callable[[Spread], NDArray[Any]]] = {
 class _Measured(NamedTuple):
     metrics: Mapping[str, Series]
     grokked: bool
+
+
+def save_all_over_seeds(report: Report) -> None:
+    """Write the curves of all stages of a report over their seeds, beside the runs of each.
+
+    Raises:
+        ChainError: If the folder cannot be written.
+    """
+    with report_lock(report.folder):
+        for name, findings in report.findings.items():
+            folder = report.folder / report.recipe.stages[name].folder
+            save_over_seeds([found.folder for found in findings], folder / OVER_SEEDS)
 
 
 def save_over_seeds(folders: Sequence[Path], target: Path) -> None:

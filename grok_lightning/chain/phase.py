@@ -63,10 +63,11 @@ def save_phases(report: Report, choice: Choice) -> list[Path]:
     """
     paths = []
     for stage, point, medians, shares, across, up in phases(report, choice):
-        where = "_".join(re.sub(r"[^\w.=-]+", "_", word) for word in (stage, point_text(point)) if word)
+        words = ("phase", choice.result, stage, point_text(point))
+        where = "_".join(re.sub(r"[^\w.=+~-]+", "_", word) for word in words if word)
         title = f"{report.name}: {stage} {point_text(point)}".strip()
         figure = phase_diagram(medians, shares, across, up, choice.result.replace("_", " "), title)
-        paths.append(report.folder / f"phase_{choice.result}_{where}.png")
+        paths.append(report.folder / f"{where}.png")
         try:
             figure.savefig(paths[-1], dpi=160)
         except OSError as error:

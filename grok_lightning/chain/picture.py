@@ -2,16 +2,14 @@
 
 import math
 
-from filelock import FileLock
-
 from grok_lightning.chain.faults import unwritable
+from grok_lightning.chain.locks import report_lock
 from grok_lightning.chain.report import Finding, Report
 from grok_lightning.curves import Curve
 from grok_lightning.figures import accuracy_curves
 from grok_lightning.logger import RunLogger, Series, read_metrics
 
 PICTURE = "report.png"
-LOCK = ".report.lock"
 TRAIN, VALIDATION = "train/accuracy", "val/accuracy"
 
 
@@ -29,8 +27,7 @@ def save_picture(report: Report) -> None:
         return
     figure = accuracy_curves(curves, title=report.name)
     try:
-        # Two processes that walk through one recipe end at the same time.
-        with FileLock(report.folder / LOCK):
+        with report_lock(report.folder):
             figure.savefig(report.folder / PICTURE, dpi=160)
             logger = RunLogger(report.folder)
             logger.rewind(-1)  # one figure, the newest

@@ -77,11 +77,14 @@ class Report:
         return max(self.recipe.stages[stage].replicates, len(self.findings[stage]))
 
     def values(self, stage: str, name: str) -> list[float]:
-        """Return a result of every finished run of a stage that has it; a step never reached is infinite."""
+        """Return a result of every finished run of a stage that has it.
+
+        A step never reached is infinite, and so is what is no finite number, such as the loss of a run that diverged.
+        """
         values = [found.value(name) for found in self.finished(stage) if found.has(name)]
         if name in MILESTONES:
             values = [math.inf if value is None else value for value in values]
-        return [value for value in values if isinstance(value, int | float)]
+        return [value if math.isfinite(value) else math.inf for value in values if isinstance(value, int | float)]
 
     def median(self, stage: str, name: str) -> float:
         """Return the median of a result over the finished runs of a stage, which must be some.
@@ -90,7 +93,7 @@ class Report:
         not reached it when it ended.
         """
         values = self.values(stage, name)
-        if all(map(math.isfinite, values)):
+        if name not in MILESTONES or all(map(math.isfinite, values)):
             return quartiles(values)[1]
         runs = [found for found in self.finished(stage) if found.has(name)]
         return kaplan_meier_median([found.value(name) for found in runs], [found.value("steps") for found in runs])

@@ -97,28 +97,29 @@ def read_stage(base: str, body: Config, faults: list[Fault], point: Mapping[str,
 
 def check_order(stages: Mapping[str, Stage], faults: list[Fault]) -> None:
     """Check that a stage takes weights from earlier stages only, and is compared to another one."""
-    names = list(stages)
+    names, bases = list(stages), [stage.base for stage in stages.values()]
     for position, stage in enumerate(stages.values()):
         where = f"stages.{stage.name}."
         for spec in stage.transfers:
-            problem = _source_problem(spec.source, position, names)
+            problem = None if spec.source in names[:position] else _source_problem(spec.source, stage, names, bases)
             faults.extend([Fault(f"{where}transfer.from", problem)] if problem else [])
         if stage.compare_to == stage.name:
             faults.append(Fault(f"{where}compare_to", "a stage cannot be compared to itself"))
         elif stage.compare_to is not None and stage.compare_to not in stages:
-            hint = nearest(stage.compare_to, [name for name in names if name != stage.name])
+            hint = nearest(stage.compare_to, [base for base in bases if base != stage.base])
             faults.append(Fault(f"{where}compare_to", f"no stage {stage.compare_to!r}{hint}"))
 
 
-def _source_problem(source: str, position: int, names: list[str]) -> str | None:
-    if is_file_source(source) or source in names[:position]:
+def _source_problem(source: str, stage: Stage, names: list[str], bases: list[str]) -> str | None:
+    if is_file_source(source):
         return None
-    stage, others = names[position], [*names[:position], *names[position + 1 :]]
-    if source == stage:
+    if source == stage.name:
         return "a stage cannot take weights from itself"
-    if source in others:
-        return f"{source!r} comes after {stage!r}; stages run in order, so move {source!r} before it (no cycles)"
-    return f"no stage {source!r}{nearest(source, others)} (a run folder or file is written with a /)"
+    if source in names or source in bases:
+        source = source.partition("[")[0]
+        return f"{source!r} comes after {stage.base!r}; stages run in order, so move {source!r} before it (no cycles)"
+    hint = nearest(source, [base for base in bases if base != stage.base])
+    return f"no stage {source!r}{hint} (a run folder or file is written with a /)"
 
 
 def _check_seed(seed: Any, replicates: int, where: str, faults: list[Fault]) -> None:

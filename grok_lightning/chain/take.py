@@ -191,6 +191,15 @@ class Taker:
         self.screen.print(f"{run.title}: {text}")
 
 
+def take_safely(taker: Taker, run: Run) -> Outcome:
+    """Take a run in a process that others wait for: an error that would end a command has failed the run."""
+    try:
+        return taker.take(run)
+    except ChainError as error:
+        taker.say(run, f"failed: {error}")
+        return Outcome("failed", str(error))
+
+
 def reused(folder: Path) -> str:
     """Return what is said of a run that was finished before."""
     return f"finished before, reused from {folder}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from grok_lightning.chain.faults import Fault, nearest, shown
-from grok_lightning.chain.merge import Config, nest, overlay, spell_out
+from grok_lightning.chain.merge import CLASS_KEYS, Config, nest, overlay, spell_out
 from grok_lightning.chain.stages import STAGE_KEYS, stage_name
 
 VARY = "vary"
@@ -86,9 +86,10 @@ def read_axes(vary: Any, stages: Sequence[str], faults: list[Fault]) -> list[Axi
     if not isinstance(vary, dict | None):
         faults.append(Fault(VARY, f"expected a mapping of keys to lists of values, found {shown(vary)}"))
         return []
-    given = {key: values for key, values in _leaves(vary or {}) if _is_sound(key, values, stages, faults)}
-    for key in [key for key in given if sum(_plain(other) == _plain(key) for other in given) > 1]:
-        faults.append(Fault(f"{VARY}.{key}", "the same key is given twice, with and without init_args"))
+    leaves = list(_leaves(vary or {}))
+    for key, message in _doubles([key for key, _ in leaves]):
+        faults.append(Fault(f"{VARY}.{key}", message))
+    given = {key: values for key, values in leaves if _is_sound(key, values, stages, faults)}
     names = _short_names(list(given))
     axes = []
     for key, values in given.items():
@@ -126,10 +127,21 @@ def _plain(key: str) -> str:
 
 def _leaves(vary: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in vary.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def _doubles(keys: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the keys that are given more than once, with what is wrong."""
+    plain = [_plain(key) for key in keys]
+    for key, same in zip(keys, plain, strict=True):
+        stage, _, rest = same.removeprefix("stages.").partition(".")
+        if plain.count(same) > 1:
+            yield key, "the same key is given twice, dotted and nested or with and without init_args; write it one way"
+        elif same == f"stages.{stage}.{rest}" and rest in plain:
+            yield key, "the same key varies for all stages too; vary it for all, or for each by its name"
 
 
 def _is_sound(key: str, values: Any, stages: Sequence[str], faults: list[Fault]) -> bool:
@@ -167,33 +179,31 @@ def _short_names(keys: Sequence[str]) -> dict[str, str]:
 def _texts(values: Sequence[Any]) -> list[str]:
     """Return a short text for each value that can stand in the name of a folder; numbered where two would be equal."""
     texts = [re.sub(r"[^\w.+-]+", "_", _text(value)).strip("_")[:LONGEST_TEXT] or "empty" for value in values]
-    return [text if texts.count(text) == 1 else f"{text}.{number}" for number, text in enumerate(texts)]
+    folders = [text.casefold() for text in texts]  # some file systems do not tell A from a
+    return [text if folders.count(text.casefold()) == 1 else f"{text}~{number}" for number, text in enumerate(texts)]
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return str(value.get("class_path", value)).rpartition(".")[2]
+    if isinstance(value, dict) and "class_path" in value:
+        return str(value["class_path"]).rpartition(".")[2]
     if isinstance(value, list):
         return "+".join(map(_text, value))
-    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    return json.dumps(value, default=str) if isinstance(value, bool | dict | None) else str(value)
 
 
 def _donors(body: Config, name: str, axes: Sequence[Axis]) -> set[str]:
     """Return the stages that a stage takes weights from, at any point."""
     own = [axis for axis in axes if axis.concerns(name) and axis.path[0] == "transfer"]
-    bodies = [body, *(_at(body, [(axis, text)]) for axis in own for text in axis.values)]
-    return {source for each in bodies for source in _sources(each) if isinstance(source, str)}
+    points = itertools.product(*([(axis, text) for text in axis.values] for axis in own))
+    specs = (spec for point in points for spec in _specs(_at(body, point)) if isinstance(spec, dict))
+    return {spec["from"] for spec in specs if isinstance(spec.get("from"), str)}
 
 
 def _at(body: Config, chosen: Sequence[tuple[Axis, str]]) -> Config:
-    """Return a stage's body with the values of some axes."""
-    for axis, text in chosen:
+    """Return a stage's body with the values of some axes: what stands deeper is laid over what holds it."""
+    for axis, text in sorted(chosen, key=lambda item: sum(word not in CLASS_KEYS for word in item[0].path)):
         body = overlay(body, nest(spell_out(list(axis.path), body), axis.values[text]))
     return body
-
-
-def _sources(body: Config) -> list[Any]:
-    return [spec.get("from") for spec in _specs(body) if isinstance(spec, dict)]
 
 
 def _specs(body: Config) -> list[Any]:
@@ -207,18 +217,22 @@ def _relabel(
     """Return a body whose donors and comparison are the stages at the same point."""
 
     def there(other: Any) -> Any:
-        if not isinstance(other, str) or other not in concerned:
+        if not isinstance(other, str) or other not in concerned or lacking(other):
             return other  # a file, or a fault that is found later
-        return stage_name(other, {axis.name: point[axis.name] for axis in concerned[other] if axis.name in point})
+        return stage_name(other, {axis.name: point[axis.name] for axis in concerned[other]})
 
-    other = body.get("compare_to")
-    missing = [axis.name for axis in concerned.get(str(other), ()) if axis.name not in point]
-    if missing:
-        message = f"{other!r} varies along {', '.join(missing)} and {name!r} does not; vary the key for both"
-        faults.append(Fault(f"stages.{name}.compare_to", message))
-    changed: Config = {} if other is None else {"compare_to": there(other)}
-    specs = [
-        {**spec, "from": there(spec["from"])} if isinstance(spec, dict) and "from" in spec else spec
-        for spec in _specs(body)
-    ]
-    return {**body, **changed, **({"transfer": specs} if specs else {})}
+    def lacking(other: str) -> list[str]:
+        return [axis.name for axis in concerned.get(other, ()) if axis.name not in point]
+
+    def served(spec: Any) -> Any:
+        return {**spec, "from": there(spec["from"])} if isinstance(spec, dict) and "from" in spec else spec
+
+    changed: Config = {}
+    if isinstance(other := body.get("compare_to"), str):
+        if missing := lacking(other):
+            message = f"{other!r} varies along {', '.join(missing)} and {name!r} does not; vary the key for both"
+            faults.append(Fault(f"stages.{name}.compare_to", message))
+        changed["compare_to"] = None if missing else there(other)
+    if isinstance(given := body.get("transfer"), list | dict):
+        changed["transfer"] = [served(spec) for spec in given] if isinstance(given, list) else served(given)
+    return {**body, **changed}

@@ -3,10 +3,12 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,11 @@ import torch
 from rich.console import Console, RenderableType
 
 from grok_lightning.chain.crew import Crew
-from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.interruption import Interruption, heed_signals
 from grok_lightning.chain.manifest import read_manifest
 from grok_lightning.chain.plan import Run
 from grok_lightning.chain.processes import Processes
-from grok_lightning.chain.take import Outcome, Place, Taker
+from grok_lightning.chain.take import Outcome, Place, Taker, take_safely
 from grok_lightning.terminal import Line, Screen
 
 # A server that has imported the package forks each worker: quick, and free of this process's threads and devices.
@@ -50,6 +51,7 @@ class WorkSetting:
         device: Number of the CUDA device that it sees, None for all.
         directory: Working directory of the command.
         environment: Its environment.
+        path: Where it looks for modules.
     """
 
     place: Place
@@ -58,6 +60,7 @@ class WorkSetting:
     device: int | None = None
     directory: Path = field(default_factory=Path.cwd)
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+    path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
 
 
 class Worker:
@@ -192,26 +195,25 @@ class RemoteScreen(Screen):
 
 def work(connection: "Connection[Any, Any]", setting: WorkSetting) -> None:
     """Be a worker: take runs until there are no more, or the command is gone."""
-    os.chdir(setting.directory)
     os.environ.update(setting.environment)
     if setting.device is not None:
         given = os.environ.get(VISIBLE)
         os.environ[VISIBLE] = given.split(",")[setting.device] if given else str(setting.device)
-    torch.set_num_threads(setting.threads)
+    settle_in(setting)
     with heed_signals() as interruption:
         threading.Thread(target=_follow, args=(interruption,), daemon=True).start()
         taker = Taker(setting.place, Processes(), interruption, RemoteScreen(connection, setting.is_live))
         with suppress(EOFError, OSError, KeyboardInterrupt):
             while True:
-                connection.send(_take(taker, connection.recv()))
+                connection.send(take_safely(taker, connection.recv()))
 
 
-def _take(taker: Taker, run: Run) -> Outcome:
-    try:
-        return taker.take(run)
-    except ChainError as error:
-        taker.say(run, f"failed: {error}")
-        return Outcome("failed", str(error))
+def settle_in(setting: WorkSetting) -> None:
+    """Let this process work where the command was given, with what it knew."""
+    os.chdir(setting.directory)
+    sys.path += [folder for folder in setting.path if folder not in sys.path]
+    import_module("grok_lightning.commands")  # recipes name its classes by their short names
+    torch.set_num_threads(setting.threads)
 
 
 def _follow(interruption: Interruption) -> None:
