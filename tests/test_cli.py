@@ -290,6 +290,24 @@ def test_describe_says_all_settings_of_a_single_stage(lightning, write_recipe):
     assert lines[-1] == "train 12, val 6, test 7 · 1,031 parameters · at most 40 steps · 3 seeds"
 
 
+def test_describe_says_what_varies_and_shows_the_first_point(lightning, write_recipe):
+    vary = "vary: {model.optimizer.lr: [1e-3, 1e-2], stages.second.data.train_fraction: [0.3, 0.4, 0.5]}\n"
+    path = write_recipe(("stages:\n", f"replicates: 2\n{vary}stages:\n"))
+    lines = [line.strip() for line in lightning("describe", path).out.splitlines()]
+    assert "model.optimizer: AdamW, lr 0.001" in lines
+    assert lines[lines.index("first       data: operation add") :] == [
+        "first       data: operation add",
+        "train 12, val 6, test 7 · 1,031 parameters · at most 40 steps · 2 seeds",
+        "second      data: operation sub, train_fraction 0.3",
+        "train 7, val 9, test 9 · 1,031 parameters · at most 40 steps · 2 seeds",
+        "takes embedding of first[lr=0.001], frozen",
+        "compared to first[lr=0.001]",
+        "varied      model.optimizer.lr: 0.001, 0.01",
+        "stages.second.data.train_fraction: 0.3, 0.4, 0.5",
+        "8 points, 16 runs",
+    ]
+
+
 def test_check_finds_the_faults_of_all_recipes(lightning, write_recipe):
     write_recipe(("max_steps: 40", "max_stesp: 40"), ("modulus: 5", "modlus: 5"), name="a.yaml")
     write_recipe(("trainer.max_steps: 2", "trainer.max_stesp: 2"), name="b.yaml")

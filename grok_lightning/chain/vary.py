@@ -68,16 +68,19 @@ class Variant:
 
 
 def merge_vary(base: Any, over: Any) -> Any:
-    """Return varied keys laid over others: a key given again takes its new values, or varies no more if null."""
+    """Return varied keys laid over others: a key given again takes its new values, or varies no more if null.
+
+    It keeps its place and its spelling, so that the points and their folders are called as before.
+    """
     if not isinstance(base, dict | None) or not isinstance(over, dict):
         return over
     merged = dict(_leaves(base or {}))
     for key, values in _leaves(over):
-        same = [other for other in merged if _plain(other) == _plain(key)]
-        for other in same:
-            del merged[other]
-        if values is not None:
-            merged[key] = values
+        same = next((other for other in merged if _plain(other) == _plain(key)), key)
+        if values is None:
+            merged.pop(same, None)
+        else:
+            merged[same] = values
     return merged
 
 
@@ -230,7 +233,7 @@ def _relabel(
     changed: Config = {}
     if isinstance(other := body.get("compare_to"), str):
         if missing := lacking(other):
-            message = f"{other!r} varies along {', '.join(missing)} and {name!r} does not; vary the key for both"
+            message = f"{other!r} varies along {', '.join(missing)} and {name!r} does not; vary the key for all stages"
             faults.append(Fault(f"stages.{name}.compare_to", message))
         changed["compare_to"] = None if missing else there(other)
     if isinstance(given := body.get("transfer"), list | dict):

@@ -45,14 +45,30 @@ class Attention(Branch):
             return self.add(stream[:, -1], self.output(self._mix_into_last(states)))
         return self.add(stream, self.output(self._mix(states)))
 
+    def gather(self, table: Tensor, entries: Tensor, *, last: bool) -> Tensor:
+        """The same for a stream whose vectors are entries (batch, length) of a table (entries, width).
+
+        Queries, keys and values are formed once for each entry of the table.
+        """
+        states = self.read(table)
+        asked = entries[:, -1:] if last else entries
+        query, key, value = (
+            self._heads(F.embedding(places, linear(states)))
+            for linear, places in ((self.query, asked), (self.key, entries), (self.value, entries))
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal and not last)
+        outcome = self.add(F.embedding(asked, table), self.output(mixed.transpose(1, 2).flatten(-2)))
+        return outcome[:, 0] if last else outcome
+
     def _mix(self, states: Tensor) -> Tensor:
         """Values (batch, length, heads · head_width), mixed for every position."""
-        query, key, value = (
-            linear(states).view(*states.shape[:2], self.heads, self.head_width).transpose(1, 2)
-            for linear in (self.query, self.key, self.value)
-        )
+        query, key, value = (self._heads(linear(states)) for linear in (self.query, self.key, self.value))
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
         return mixed.transpose(1, 2).flatten(-2)
+
+    def _heads(self, vectors: Tensor) -> Tensor:
+        """Vectors (batch, length, heads · head_width) as (batch, heads, length, head_width)."""
+        return vectors.view(*vectors.shape[:2], self.heads, self.head_width).transpose(1, 2)
 
     def _mix_into_last(self, states: Tensor) -> Tensor:
         """Values (batch, heads · head_width), mixed for the last position, which sees all others.

@@ -1,8 +1,9 @@
 """Σ of the transformer: it brings the vectors of a sequence together."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,6 +30,11 @@ class Block(nn.Module):
     def forward(self, stream: Tensor, *, last: bool = False) -> Tensor:
         """The stream (batch, length, width) after this block; if `last`, at the last position only, (batch, width)."""
         states: Tensor = self.mlp(self.attention(stream, last=last))
+        return states
+
+    def gather(self, table: Tensor, entries: Tensor, *, last: bool) -> Tensor:
+        """The same for a stream whose vectors are entries (batch, length) of a table (entries, width)."""
+        states: Tensor = self.mlp(self.attention.gather(table, entries, last=last))
         return states
 
 
@@ -78,7 +84,29 @@ class Decoder(nn.Module):
         stream = self.input_norm(embedded)
         stream = stream if self.positions is None else stream + self.positions.weight
         stream = F.dropout(stream, self.dropout, self.training)
-        for place, block in enumerate(self.blocks, start=1):
+        return self._continue(self.blocks[0](stream, last=len(self.blocks) == 1))
+
+    def decode(self, vectors: Tensor, tokens: Tensor) -> Tensor:
+        """The same for tokens (batch, length) with vectors (vocabulary, width).
+
+        What the first block makes of a vector alone (its norm, query, key and value) depends on token and position. Of
+        those there are often fewer than occurrences: then it is made once for each and gathered.
+        """
+        places = 1 if self.positions is None else tokens.shape[1]
+        drops = self.training and self.dropout > 0  # each occurrence its own units
+        if drops or 2 * len(vectors) * places > tokens.numel():
+            return self.forward(F.embedding(tokens, vectors))
+        table = self.input_norm(vectors)
+        entries = tokens
+        if self.positions is not None:
+            table = (table[:, None] + self.positions.weight).flatten(0, 1)
+            entries = tokens * places + torch.arange(places, device=tokens.device)
+        first: Any = self.blocks[0]
+        return self._continue(first.gather(table, entries, last=len(self.blocks) == 1))
+
+    def _continue(self, stream: Tensor) -> Tensor:
+        """The outcome, from the stream after the first block."""
+        for place, block in enumerate(self.blocks[1:], start=2):
             stream = block(stream, last=place == len(self.blocks))
         states: Tensor = self.norm(stream)
         return states

@@ -86,7 +86,14 @@ class PositionwiseEmbedding(Embedding):
         self.length = length
         self.width = width
 
+    def entries(self, tokens: Tensor) -> Tensor:
+        """Where the vectors of tokens (batch, length), each for its own position, lie in `places`."""
+        return tokens * self.length + torch.arange(self.length, device=tokens.device)
+
+    def places(self) -> Tensor:
+        """The vectors of every token for every position (vocabulary · length, width)."""
+        return self.vectors().reshape(-1, self.width)
+
     def forward(self, tokens: Tensor) -> Tensor:
         """The vectors (batch, length, width) of tokens (batch, length), each for its own position."""
-        positions = torch.arange(self.length, device=tokens.device)
-        return F.embedding(tokens * self.length + positions, self.vectors().reshape(-1, self.width))
+        return F.embedding(self.entries(tokens), self.places())

@@ -59,8 +59,13 @@ class Network(nn.Module):
         """
         if tokens.ndim != 2 or tokens.shape[1] != self.length:
             raise ValueError(f"`tokens` must have shape (batch, {self.length}), got {tuple(tokens.shape)}.")
-        logits: Tensor = self.classifier(self.decoder(self.embedding(tokens)))
+        logits: Tensor = self.classifier(self.decode(tokens))
         return logits
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Σ(Φ(a), Φ(b), …), one vector (batch, width) for each sequence of tokens (batch, length)."""
+        states: Tensor = self.decoder(self.embedding(tokens))
+        return states
 
     def token_vectors(self) -> Tensor:
         """Φ of every token (vocabulary, width), in the order of the vocabulary."""

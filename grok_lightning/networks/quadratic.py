@@ -1,5 +1,6 @@
 """The two-layer network with a quadratic activation."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grok_lightning.networks.classifier import LinearClassifier
@@ -13,6 +14,10 @@ class SquaredSum(nn.Module):
     def forward(self, embedded: Tensor) -> Tensor:
         """One vector (batch, width) for each sequence of vectors (batch, length, width)."""
         return embedded.sum(1).square()
+
+    def decode(self, table: Tensor, entries: Tensor) -> Tensor:
+        """The same for vectors that are entries (batch, length) of a table (entries, width): none of them is copied."""
+        return F.embedding_bag(entries, table, mode="sum").square()
 
 
 class QuadraticMLP(Network):
@@ -32,6 +37,9 @@ class QuadraticMLP(Network):
         ValueError: If a size is below one.
     """
 
+    embedding: PositionwiseEmbedding
+    decoder: SquaredSum
+
     def __init__(self, vocabulary_size: int, length: int, *, width: int = 1024) -> None:
         super().__init__(
             vocabulary_size,
@@ -45,3 +53,7 @@ class QuadraticMLP(Network):
             (self.classifier.output.weight, width),
         ):
             nn.init.uniform_(weight, -(inputs**-0.5), inputs**-0.5)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """One vector (batch, width) for each sequence of tokens (batch, length)."""
+        return self.decoder.decode(self.embedding.places(), self.embedding.entries(tokens))

@@ -3,6 +3,8 @@
 from functools import partial
 from typing import Literal
 
+from torch import Tensor
+
 from grok_lightning.networks.arguments import require_choice, require_positive, require_std
 from grok_lightning.networks.attention import Attention
 from grok_lightning.networks.branch import Norm
@@ -47,6 +49,8 @@ class ArithmeticTransformer(Network):
         ValueError: If a size is below one, `width` does not divide by `heads` and `head_width` is not given, `dropout`
             is outside [0, 1), `init_std` is not positive, or an option has none of its values.
     """
+
+    decoder: Decoder
 
     def __init__(
         self,
@@ -102,3 +106,8 @@ class ArithmeticTransformer(Network):
             ),
         )
         initialise(self, init_std)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """One vector (batch, width) for each sequence of tokens (batch, length), see `Decoder.decode`."""
+        states: Tensor = self.decoder.decode(self.embedding.vectors(), tokens)
+        return states

@@ -1,7 +1,7 @@
 import json
 import math
 from io import StringIO
-from statistics import median
+from statistics import median, median_low, quantiles
 
 import pytest
 from hypothesis import given
@@ -19,11 +19,11 @@ STAGES = {"pretrain": {}, "scratch": {}, "middle": {}, "transfer": {"compare_to"
 class Runs:
     """A recipe's folder, made of manifests alone."""
 
-    def __init__(self, folder, stages=None):
+    def __init__(self, folder, stages=None, vary=None):
         self.folder = folder / "study" / "run_000"
         self.folder.mkdir(parents=True)
         stages = STAGES if stages is None else stages
-        (self.folder / "recipe.yaml").write_text(json.dumps({"stages": stages}))
+        (self.folder / "recipe.yaml").write_text(json.dumps({"vary": vary or {}, "stages": stages}))
         (self.folder.parent / "latest").write_text("run_000\n")
 
     def add(self, stage, seed, sustained=None, steps=None, seconds=(1.0, 0.5), donors=(), status="finished", **results):
@@ -72,13 +72,29 @@ def test_the_shape_of_the_json(runs):
                 "folder": str(runs.folder / "pretrain" / "seed_0"),
             }
         ],
+        "planned": 1,
         "median": {"memorised_at": 10, "grokked_at": 30, "sustained_at": 40, "seconds": 1.5, "test_accuracy": 1.0},
+        "quartiles": {
+            "memorised_at": [10, 10],
+            "grokked_at": [30, 30],
+            "sustained_at": [40, 40],
+            "seconds": [1.5, 1.5],
+            "test_accuracy": [1.0, 1.0],
+        },
         "compare_to": None,
         "speedup": None,
         "speedup_with_donor": None,
     }
     assert report["stages"]["transfer"]["compare_to"] == "scratch"
-    assert report["stages"]["transfer"]["speedup"].keys() == {"steps", "seconds", "pairs"}
+    assert report["stages"]["transfer"]["speedup"] == {
+        "steps": 4.0,
+        "steps_interval": None,
+        "seconds": 1.0,
+        "seconds_interval": None,
+        "pairs": 1,
+    }
+    assert report["stages"]["middle"]["quartiles"] == {}
+    assert set(report["stages"]["middle"]["median"].values()) == {None}
     assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
@@ -90,7 +106,8 @@ def test_speed_ups_by_hand(runs):
     runs.add("transfer", 0, 50, seconds=(1.5, 0.5), donors=["pretrain/0"])
     runs.add("transfer", 1, 100, seconds=(2.0, 1.0), donors=["pretrain/1"])
     # in steps 200/50 = 4 and 300/100 = 3; in seconds 10/2 = 5 and 6/3 = 2
-    assert runs.json["transfer"]["speedup"] == {"steps": 3.5, "seconds": 3.5, "pairs": 2}
+    speedup = runs.json["transfer"]["speedup"]
+    assert (speedup["steps"], speedup["seconds"], speedup["pairs"]) == (3.5, 3.5, 2)
     # in steps 200/110 and 300/130; in seconds 10/5 and 6/4.5
     with_donor = runs.json["transfer"]["speedup_with_donor"]
     assert with_donor["steps"] == pytest.approx((200 / 110 + 300 / 130) / 2, rel=1e-12)
@@ -135,22 +152,110 @@ def test_runs_that_never_grokked(runs, scratch, transfer, expected):
 def test_only_seeds_that_both_stages_finished_are_paired(runs):
     runs.add("scratch", 0, 100).add("scratch", 1, 100, status="failed").add("scratch", 2, 400)
     runs.add("transfer", 0, 50).add("transfer", 1, 1).add("transfer", 3, 1).add("transfer", 2, 50, status="running")
-    assert runs.json["transfer"]["speedup"] == {"steps": 2.0, "seconds": 1.0, "pairs": 1}
+    speedup = runs.json["transfer"]["speedup"]
+    assert (speedup["steps"], speedup["seconds"], speedup["pairs"]) == (2.0, 1.0, 1)
+
+
+def test_the_interval_of_a_few_speed_ups_is_their_range(runs):
+    for seed, (scratch, transfer, seconds) in enumerate([(100, 50, 1.0), (400, 100, 2.0), (800, 100, 8.0)]):
+        runs.add("scratch", seed, scratch, seconds=(8.0, 0.0)).add("transfer", seed, transfer, seconds=(seconds, 0.0))
+    assert runs.json["transfer"]["speedup"] == {
+        "steps": 4.0,
+        "steps_interval": [2.0, 8.0],
+        "seconds": 4.0,
+        "seconds_interval": [1.0, 8.0],
+        "pairs": 3,
+    }
+
+
+def test_the_interval_of_a_speed_up_is_open_where_scratch_never_grokked(runs):
+    for seed, scratch in enumerate([100, None, 400]):
+        runs.add("scratch", seed, scratch).add("transfer", seed, 50)
+    assert runs.json["transfer"]["speedup"]["steps_interval"] == [2.0, None]
 
 
 @given(
     steps=st.lists(st.none() | st.integers(0, 1000), min_size=1, max_size=7),
     accuracies=st.lists(st.floats(0, 1), min_size=7, max_size=7),
 )
-def test_medians(tmp_path_factory, steps, accuracies):
+def test_medians_of_runs_that_are_followed_equally_long(tmp_path_factory, steps, accuracies):
     runs = Runs(tmp_path_factory.mktemp("medians"))
     for seed, step in enumerate(steps):
-        runs.add("scratch", seed, step, test_accuracy=accuracies[seed])
+        runs.add("scratch", seed, step, steps=1000, test_accuracy=accuracies[seed])
     found = runs.json["scratch"]["median"]
-    middle = median(math.inf if step is None else step for step in steps)
+    reached = [math.inf if step is None else step for step in steps]
+    middle = median_low(reached) if None in steps else median(reached)
     assert found["sustained_at"] == (None if middle == math.inf else middle)
-    assert found["test_accuracy"] == median(accuracies[: len(steps)])
+    assert found["test_accuracy"] == pytest.approx(median(accuracies[: len(steps)]), rel=1e-12)
     assert found["memorised_at"] is None
+
+
+def test_a_run_that_ended_early_says_no_more_than_that_it_had_not_grokked_by_then(runs):
+    """Of the two still followed at step 100, one groks there: half are left."""
+    runs.add("scratch", 0, 100, steps=120).add("scratch", 1, None, steps=50).add("scratch", 2, 300, steps=320)
+    assert runs.json["scratch"]["median"]["sustained_at"] == 100
+    runs.add("middle", 0, 100, steps=120).add("middle", 1, None, steps=200).add("middle", 2, 300, steps=320)
+    assert runs.json["middle"]["median"]["sustained_at"] == 300
+
+
+def test_a_stage_most_of_whose_runs_never_grokked_has_no_median(runs):
+    runs.add("scratch", 0, 100, steps=400).add("scratch", 1, None, steps=400).add("scratch", 2, None, steps=400)
+    scratch = runs.json["scratch"]
+    assert scratch["median"]["sustained_at"] is None
+    assert scratch["quartiles"]["sustained_at"] == [None, None]
+
+
+@given(st.lists(st.integers(0, 1000), min_size=2, max_size=7))
+def test_quartiles(tmp_path_factory, steps):
+    runs = Runs(tmp_path_factory.mktemp("quartiles"))
+    for seed, step in enumerate(steps):
+        runs.add("scratch", seed, step, seconds=(step, 0.0))
+    low, _, high = quantiles(steps, n=4, method="inclusive")
+    assert runs.json["scratch"]["quartiles"] == {"sustained_at": [low, high], "seconds": [low, high]}
+
+
+def test_a_loss_that_is_no_number_counts_as_infinite(runs):
+    for seed, loss in enumerate([math.nan, 0.5, 0.25]):
+        runs.add("scratch", seed, val_loss=loss)
+        runs.add("middle", seed, val_loss=-math.inf if seed else loss)
+    report = Report(runs.folder)
+    assert report.median("scratch", "val_loss") == 0.5
+    assert report.median("middle", "val_loss") == math.inf
+
+
+def test_results_that_are_no_numbers_have_no_values(runs):
+    runs.add("scratch", 0, note="fine", test_accuracy=None)
+    report = Report(runs.folder)
+    assert report.values("scratch", "note") == report.values("scratch", "test_accuracy") == []
+    assert runs.json["scratch"]["median"]["test_accuracy"] is None
+    assert {"note", "seconds"} < set(report.names)
+
+
+def test_runs_that_have_not_begun_are_planned(tmp_path):
+    runs = Runs(tmp_path, {"scratch": {"replicates": 5}, "middle": {}}).add("scratch", 0, 5)
+    runs.add("middle", 0, 5).add("middle", 1, 5)  # of an earlier command with --replicates 2
+    assert (runs.json["scratch"]["planned"], runs.json["middle"]["planned"]) == (5, 2)
+    table = markdown_table(Report(runs.folder))
+    assert "| scratch | 1 of 5 |" in table
+    assert "| middle | 2 |" in table
+
+
+def test_a_stage_of_a_grid_says_where_it_stands_and_is_compared_there(tmp_path):
+    runs = Runs(tmp_path, {"scratch": {}, "transfer": {"compare_to": "scratch"}}, {"trainer.max_steps": [300, 700]})
+    for point, scratch in (("max_steps=300", 100), ("max_steps=700", 300)):
+        runs.add(f"scratch/{point}", 0, scratch).add(f"transfer/{point}", 0, 50)
+    assert list(runs.json) == [
+        "scratch[max_steps=300]",
+        "scratch[max_steps=700]",
+        "transfer[max_steps=300]",
+        "transfer[max_steps=700]",
+    ]
+    transfer = runs.json["transfer[max_steps=700]"]
+    assert transfer["point"] == {"max_steps": "700"}
+    assert transfer["compare_to"] == "scratch[max_steps=700]"
+    assert transfer["speedup"]["steps"] == 6
+    assert runs.json["transfer[max_steps=300]"]["speedup"]["steps"] == 2
+    assert runs.json["scratch[max_steps=700]"]["median"]["sustained_at"] == 300
 
 
 def test_failed_and_missing_runs_are_reported_as_such(runs):
@@ -171,9 +276,15 @@ def test_failed_and_missing_runs_are_reported_as_such(runs):
 def test_a_recipe_none_of_whose_runs_has_begun_has_a_report(runs):
     report = Report(runs.folder)
     assert all(stage["runs"] == [] for stage in report.to_json()["stages"].values())
-    assert report.to_json()["stages"]["transfer"]["speedup"] == {"steps": None, "seconds": None, "pairs": 0}
+    assert report.to_json()["stages"]["transfer"]["speedup"] == {
+        "steps": None,
+        "steps_interval": None,
+        "seconds": None,
+        "seconds_interval": None,
+        "pairs": 0,
+    }
     assert report.name == "study"
-    assert "| pretrain | 0 | – | – | – | – |  |  |" in markdown_table(report)
+    assert "| pretrain | 0 of 1 | – | – | – | – |  |  |" in markdown_table(report)
 
 
 def test_the_folder_of_a_recipe_stands_for_its_latest(runs):
@@ -211,7 +322,7 @@ def test_a_damaged_manifest_is_named(runs):
 # the table
 
 
-def test_the_table_shows_medians_ranges_and_speed_ups(runs):
+def test_the_table_shows_medians_quartiles_and_speed_ups(runs):
     for seed, scratch, transfer in ((0, 100, 50), (1, 300, 100), (2, None, 150)):
         runs.add("pretrain", seed, 50, grokked_at=40)
         runs.add("scratch", seed, scratch, seconds=(1 + seed, 0.0), grokked_at=scratch, test_accuracy=0.5 + seed / 4)
@@ -219,11 +330,36 @@ def test_the_table_shows_medians_ranges_and_speed_ups(runs):
     lines = markdown_table(Report(runs.folder)).splitlines()
     assert lines[0].startswith("| stage | runs | grokked at | sustained at | seconds | test accuracy | speed-up |")
     assert lines[2] == "| pretrain | 3 | 40 (40–40) | 50 (50–50) | 1.5 (1.5–1.5) | – |  |  |"
-    assert (
-        lines[3] == "| scratch | 3 | 300 (100–never) | 300 (100–never) | 2.0 (1.0–3.0) | 0.7500 (0.5000–1.0000) |  |  |"
-    )
+    steps = "300 (200–never), 2 of 3"
+    assert lines[3] == f"| scratch | 3 | {steps} | {steps} | 2.0 (1.5–2.5) | 0.7500 (0.6250–0.8750) |  |  |"
+    assert lines[5].startswith("| transfer | 3 | – | 100 (75–125) | 0.5 (0.5–0.5) | – |")
     # steps 2, 3, infinite; seconds 1/0.5, 2/0.5, infinite; with the donor 100/100, 300/150, and 1/2, 2/2
-    assert lines[5].endswith("| 3.00× (4.00× in time) | 2.00× (1.00× in time) |")
+    assert lines[5].endswith("| 3.00× [2.00–∞] (4.00× in time) | 2.00× [1.00–∞] (1.00× in time) |")
+
+
+@pytest.mark.parametrize(
+    ("steps", "cell"),
+    [
+        ([100], "100"),
+        ([None], "never"),
+        ([None, None, None], "never"),
+        ([100, 200], "150 (125–175)"),
+        ([100, 200, 300, 400, None], "300 (200–400), 4 of 5"),
+        ([100, 200, 300, None, None], "300 (200–never), 3 of 5"),
+        ([100, None, None, None, None], "never (never–never), 1 of 5"),
+    ],
+)
+def test_the_table_says_how_many_seeds_reached_a_step(runs, steps, cell):
+    for seed, step in enumerate(steps):
+        runs.add("scratch", seed, step, steps=400)
+    row = markdown_table(Report(runs.folder)).splitlines()[3]
+    assert row.split(" | ")[3] == cell
+
+
+def test_a_speed_up_without_an_interval_is_shown_alone(runs):
+    for seed in range(2):
+        runs.add("scratch", seed, 100).add("transfer", seed, 50)
+    assert "| 2.00× (1.00× in time) |" in markdown_table(Report(runs.folder))
 
 
 def test_a_run_that_alone_grokked_is_infinitely_faster(runs):

@@ -174,6 +174,48 @@ def test_the_last_block_computes_one_position_and_the_embedding_each_token_once(
     assert list(shapes.values()) == [(VOCABULARY, 12), (40, LENGTH, 12), (40, 12)]
 
 
+MANY = 64
+"""Sequences of so many occurrences that the first block works once for each token and position."""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(
+            {"norm": place, "blocks": blocks, "causal": causal}
+            for place, blocks, causal in product(["pre", "post", "none"], [1, 2], [True, False])
+        ),
+        {"positions": "none"},
+        {"positions": "none", "blocks": 2, "bias": False},
+        {"input_norm": True, "embedding_mlps": 2, "head_width": 5},
+    ],
+)
+def test_what_is_made_once_for_each_token_equals_what_is_made_for_each_occurrence(options):
+    network, many = build(**options), tokens(batch=MANY)
+    few = torch.cat([network(sequences) for sequences in many.split(BATCH)])
+    torch.testing.assert_close(network(many), few)
+    wanted = torch.randn(few.shape, generator=torch.Generator().manual_seed(1), dtype=few.dtype)
+    expected = torch.autograd.grad((few * wanted).sum(), list(network.parameters()))
+    found = torch.autograd.grad((network(many) * wanted).sum(), list(network.parameters()))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("batch", "options", "vectors"),
+    [
+        (MANY, {}, (VOCABULARY * LENGTH,)),
+        (MANY, {"positions": "none"}, (VOCABULARY,)),
+        (MANY, {"dropout": 0.1}, (MANY, LENGTH)),
+        (BATCH, {"blocks": 2}, (BATCH, LENGTH)),
+    ],
+)
+def test_keys_are_made_once_for_each_token_and_position_where_there_are_fewer_of_those(batch, options, vectors):
+    network, seen = build(**{"blocks": 2, **options}), []
+    network.decoder.blocks[0].attention.key.register_forward_hook(lambda _, given, made: seen.append(given[0].shape))
+    network(tokens(batch=batch))
+    assert seen == [(*vectors, 12)]
+
+
 def test_parameter_counts_equal_hand_arithmetic():
     def count(**options):
         return sum(p.numel() for p in ArithmeticTransformer(99, 4, **options).parameters())
