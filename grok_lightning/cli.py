@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from grok_lightning.chain.axes import OVERRIDE_KEYS
 from grok_lightning.chain.faults import ChainError, nearest
 from grok_lightning.chain.manifest import package_versions
-from grok_lightning.chain.vary import OVERRIDE_KEYS
 
 RUN_COMMANDS = {
     "fit": "train the runs of a recipe: what is finished is reused, what was interrupted resumes",

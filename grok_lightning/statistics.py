@@ -28,21 +28,22 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return _quantile(ranked, 0.25), _quantile(ranked, 0.5), _quantile(ranked, 0.75)
 
 
-def kaplan_meier_median(reached: Sequence[float | None], followed: Sequence[float]) -> float:
-    """Estimates the median step of an event that some seeds had not had when they were last looked at.
+def kaplan_meier_quantile(reached: Sequence[float | None], followed: Sequence[float], share: float = 0.5) -> float:
+    """Estimates by which step a share of all seeds has an event that some had not had when they were last looked at.
 
     The product-limit estimate of Kaplan & Meier (1958): at every step of an event the share of seeds that have not had
     it shrinks by the fraction, of those still followed, that have it then. A seed that ends at that very step is still
-    followed. The median is the smallest step at which the share is one half or less. If every seed had the event, that
-    is the middle one of the sorted steps, and of an even number the lower of the two in the middle
+    followed. The quantile is the smallest step at which that share is 1 − `share` or less. If every seed had the event,
+    the median is the middle one of the sorted steps, and of an even number the lower of the two in the middle
     (`statistics.median_low`), not the mean of both. It is always a step of some seed's event, or infinity.
 
     Args:
         reached: The step of the event of each seed, None if it had none.
         followed: The last step of each seed, not before its event.
+        share: One half for the median.
 
     Returns:
-        The median step; infinity if the share stays above one half.
+        The step; infinity if too many seeds never had the event.
 
     Raises:
         ValueError: If there is no seed, the lengths differ, a step is not finite, or an event is after the last step.
@@ -56,8 +57,8 @@ def kaplan_meier_median(reached: Sequence[float | None], followed: Sequence[floa
     events = [step for step in reached if step is not None]
     lost = [last for step, last in zip(reached, followed, strict=True) if step is None]
     survival = scipy.stats.ecdf(scipy.stats.CensoredData(uncensored=events, right=lost)).sf
-    halved = survival.probabilities <= 0.5 + ROUNDING
-    return float(survival.quantiles[halved.argmax()]) if halved.any() else math.inf
+    there = survival.probabilities <= 1 - share + ROUNDING
+    return float(survival.quantiles[there.argmax()]) if there.any() else math.inf
 
 
 def bootstrap_interval(

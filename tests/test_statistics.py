@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grok_lightning.statistics import bootstrap_interval, kaplan_meier_median, quartiles
+from grok_lightning.statistics import bootstrap_interval, kaplan_meier_quantile, quartiles
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -54,11 +54,11 @@ def test_kaplan_meier_of_a_small_example_by_hand():
     # Of 6 seeds one has it at 100 (5/6), one is lost at 150, one of 4 has it at 200 (5/8), one is lost at 250, and one
     # of 2 has it at 300 (5/16).
     reached, followed = [100, None, 200, None, 300, None], [500, 150, 500, 250, 500, 400]
-    assert kaplan_meier_median(reached, followed) == 300
+    assert kaplan_meier_quantile(reached, followed) == 300
     # Had all been followed to the end, the share after the third event would be just one half: the same step.
-    assert kaplan_meier_median(reached, [500] * 6) == 300
+    assert kaplan_meier_quantile(reached, [500] * 6) == 300
     # Lost after it, the last one changes nothing; lost before the first event, two of the others no longer count.
-    assert kaplan_meier_median([100, None, 200, None, 300, None], [500, 50, 500, 50, 500, 400]) == 200
+    assert kaplan_meier_quantile([100, None, 200, None, 300, None], [500, 50, 500, 50, 500, 400]) == 200
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_kaplan_meier_of_a_small_example_by_hand():
     ],
 )
 def test_kaplan_meier_at_the_edges(reached, followed, expected):
-    assert kaplan_meier_median(reached, followed) == expected
+    assert kaplan_meier_quantile(reached, followed) == expected
 
 
 def product_limit(reached, followed):
@@ -94,20 +94,20 @@ def product_limit(reached, followed):
 def test_kaplan_meier_is_the_product_limit(seeds):
     reached = [step if had else None for had, step, _ in seeds]
     followed = [step + more for _, step, more in seeds]
-    assert kaplan_meier_median(reached, followed) == product_limit(reached, followed)
+    assert kaplan_meier_quantile(reached, followed) == product_limit(reached, followed)
 
 
 @pytest.mark.parametrize("size", range(1, 60))
 def test_one_half_is_one_half_in_whatever_steps_it_is_reached(size):
     # Without losses the share is exactly one half after half the seeds, however the product is rounded.
     reached = list(range(size)) + [None] * size
-    assert kaplan_meier_median(reached, [1000] * len(reached)) == size - 1
+    assert kaplan_meier_quantile(reached, [1000] * len(reached)) == size - 1
 
 
 @settings(deadline=None)
 @given(st.lists(STEPS, min_size=1))
 def test_kaplan_meier_without_losses_is_the_lower_median(steps):
-    assert kaplan_meier_median(steps, [20] * len(steps)) == median_low(steps)
+    assert kaplan_meier_quantile(steps, [20] * len(steps)) == median_low(steps)
 
 
 def exact_medians(values):
@@ -175,11 +175,11 @@ def test_two_values_have_no_interval(values):
         (lambda: quartiles([]), "at least one value"),
         (lambda: quartiles([1, NAN]), "each a number"),
         (lambda: quartiles([1, -INF]), "each a number"),
-        (lambda: kaplan_meier_median([], []), "at least one"),
-        (lambda: kaplan_meier_median([1], [1, 2]), "1 seeds reached, 2 followed"),
-        (lambda: kaplan_meier_median([INF], [INF]), "not finite"),
-        (lambda: kaplan_meier_median([None], [NAN]), "not finite"),
-        (lambda: kaplan_meier_median([5, None], [4, 9]), "after the last step"),
+        (lambda: kaplan_meier_quantile([], []), "at least one"),
+        (lambda: kaplan_meier_quantile([1], [1, 2]), "1 seeds reached, 2 followed"),
+        (lambda: kaplan_meier_quantile([INF], [INF]), "not finite"),
+        (lambda: kaplan_meier_quantile([None], [NAN]), "not finite"),
+        (lambda: kaplan_meier_quantile([5, None], [4, 9]), "after the last step"),
         (lambda: bootstrap_interval([1, 2, NAN]), "each a number"),
         (lambda: bootstrap_interval([1, 2, 3], confidence=0), "between 0 and 1"),
         (lambda: bootstrap_interval([1, 2, 3], confidence=95), "between 0 and 1"),

@@ -55,7 +55,7 @@ def _texts(faults: Iterable[Fault]) -> list[str]:
     also: dict[tuple[str, ...], list[str]] = {}
     for fault in faults:
         place = IN_STAGE.fullmatch(fault.where)
-        same = (place["key"], fault.message) if place else tuple(fault)
+        same = ("stages", place["key"], fault.message) if place else tuple(fault)
         if place and same in first:
             also.setdefault(same, []).append(place["stage"])
         else:

@@ -6,13 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from grok_lightning.chain.axes import VARY
 from grok_lightning.chain.continuation import passes_through
 from grok_lightning.chain.faults import ChainError, unwritable
 from grok_lightning.chain.manifest import all_manifests, read_manifest, write_atomically
 from grok_lightning.chain.merge import Config, parse_yaml, read_config
 from grok_lightning.chain.plan import Run, decisive
 from grok_lightning.chain.recipe import Recipe, dump_recipe
-from grok_lightning.chain.vary import VARY
 
 RECIPE_FILE = "recipe.yaml"
 LATEST_FILE = "latest"

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from grok_lightning.chain.axes import Axis
 from grok_lightning.chain.faults import ChainError, nearest, unwritable
 from grok_lightning.chain.report import Report
 from grok_lightning.chain.stages import point_text
-from grok_lightning.chain.vary import Axis, Point
+from grok_lightning.chain.vary import Point
 from grok_lightning.figures import PhaseAxis, phase_diagram
 
 ALONE = PhaseAxis("", [""])
@@ -104,7 +105,7 @@ def _diagram(report: Report, stage: str, point: Point, across: PhaseAxis, up: Ph
         here = {**point, across.name: across.labels[column], up.name: up.labels[row]}
         name = _stage_at(report, stage, here)
         if values := report.values(name, choice.result):
-            medians[row, column] = report.median(name, choice.result)
+            medians[row, column] = report.quartiles(name, choice.result)[1]
             shares[row, column] = np.isfinite(values).mean()
     return Diagram(stage, point, medians, shares, across, up)
 

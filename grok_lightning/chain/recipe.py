@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from grok_lightning.chain.axes import OVERRIDE_KEYS, VARY, Axis, merge_vary, read_axes
 from grok_lightning.chain.faults import ChainError, Fault, RecipeError, nearest, shown
 from grok_lightning.chain.merge import Config, dump_yaml, expand, nest, overlay, parse_yaml, read_config, spell_out
 from grok_lightning.chain.schema import KnownBlocks, config_faults
@@ -23,7 +24,7 @@ from grok_lightning.chain.stages import (
     is_file_source,
     read_stage,
 )
-from grok_lightning.chain.vary import OVERRIDE_KEYS, VARY, Axis, merge_vary, read_axes, vary_stages
+from grok_lightning.chain.vary import vary_stages
 
 __all__ = ["Recipe", "Stage", "TransferSpec", "dump_recipe", "is_file_source", "load_recipe", "parse_override"]
 
@@ -85,13 +86,13 @@ def load_recipe(path: Path, overrides: Sequence[Override] = (), tiny: bool = Fal
     smaller = _section(content.get("tiny"), "tiny", faults, OVERRIDE_KEYS)
     vary, smaller_grid = content.get(VARY), smaller.pop(VARY, {})
     if tiny:
-        vary = merge_vary(vary, smaller_grid)
+        vary = merge_vary(vary, smaller_grid, f"tiny.{VARY}", faults)
     defaults = overlay({}, {key: value for key, value in content.items() if key in STAGE_KEYS or key == "transfer+"})
     bodies = _stage_bodies(content, faults)
     bodies = {name: overlay(overlay(defaults, body), smaller if tiny else {}) for name, body in bodies.items()}
     bodies = _override(bodies, [item for item in overrides if not _varies(item)], faults)
     for key, value in filter(_varies, overrides):
-        vary = merge_vary(vary, nest(key.split(".")[1:], value))
+        vary = merge_vary(vary, nest(key.split(".")[1:], value), f"--{VARY}", faults)
     return _resolve(path, bodies, vary, faults)
 
 

@@ -10,7 +10,7 @@ from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.folders import LATEST_FILE, RECIPE_FILE
 from grok_lightning.chain.manifest import Manifest, read_manifest
 from grok_lightning.chain.recipe import Recipe, Stage, load_resolved
-from grok_lightning.statistics import kaplan_meier_median, quartiles
+from grok_lightning.statistics import kaplan_meier_quantile, quartiles
 
 MILESTONES = ("memorised_at", "grokked_at", "sustained_at")
 SUMMARISED = (*MILESTONES, "seconds", "test_accuracy")
@@ -86,17 +86,19 @@ class Report:
             values = [math.inf if value is None else value for value in values]
         return [value if math.isfinite(value) else math.inf for value in values if isinstance(value, int | float)]
 
-    def median(self, stage: str, name: str) -> float:
-        """Return the median of a result over the finished runs of a stage, which must be some.
+    def quartiles(self, stage: str, name: str) -> tuple[float, float, float]:
+        """Return first quartile, median and third quartile of a result over the finished runs, which must be some.
 
-        Where some runs never reached a step, it is the estimate of Kaplan and Meier: such a run says only that it had
+        Where some runs never reached a step, they are estimates of Kaplan and Meier: such a run says only that it had
         not reached it when it ended.
         """
         values = self.values(stage, name)
         if name not in MILESTONES or all(map(math.isfinite, values)):
-            return quartiles(values)[1]
+            return quartiles(values)
         runs = [found for found in self.finished(stage) if found.has(name)]
-        return kaplan_meier_median([found.value(name) for found in runs], [found.value("steps") for found in runs])
+        reached, followed = [run.value(name) for run in runs], [run.value("steps") for run in runs]
+        low, middle, high = (kaplan_meier_quantile(reached, followed, share) for share in (0.25, 0.5, 0.75))
+        return low, middle, high
 
     def speedup(self, stage: str, with_donor: bool = False) -> dict[str, Any] | None:
         """Return how many times sooner a stage grokked than the one it is compared to, see `compare`.
@@ -136,14 +138,14 @@ class Report:
         return list(donors.values())
 
     def _stage_json(self, stage: str) -> dict[str, Any]:
-        values = {name: self.values(stage, name) for name in SUMMARISED}
+        found = {name: self.quartiles(stage, name) for name in SUMMARISED if self.values(stage, name)}
         point = self.recipe.stages[stage].point
         return {
             **({"point": dict(point)} if point else {}),
             "runs": [self._run_json(finding) for finding in self.findings[stage]],
             "planned": self.planned(stage),
-            "median": {name: plain(self.median(stage, name)) if values[name] else None for name in SUMMARISED},
-            "quartiles": {name: list(map(plain, quartiles(found)[::2])) for name, found in values.items() if found},
+            "median": {name: plain(found[name][1]) if name in found else None for name in SUMMARISED},
+            "quartiles": {name: list(map(plain, levels[::2])) for name, levels in found.items()},
             "compare_to": self.recipe.stages[stage].compare_to,
             "speedup": self.speedup(stage),
             "speedup_with_donor": self.speedup(stage, with_donor=True) if self.has_donors(stage) else None,

@@ -78,8 +78,8 @@ def _steps(report: Report, stage: str, name: str) -> str:
         return _spread(values, _step)
     if not reached:
         return "never"
-    low, _, high = quartiles(values)
-    return f"{_step(report.median(stage, name))} ({_step(low)}–{_step(high)}), {reached} of {len(values)}"
+    low, middle, high = map(_step, report.quartiles(stage, name))
+    return f"{middle} ({low}–{high}), {reached} of {len(values)}"
 
 
 def _spread(values: list[float], show: Callable[[float], str]) -> str:

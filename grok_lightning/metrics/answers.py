@@ -26,18 +26,18 @@ class AnswerMetrics(Metric):
         self.add_state("right", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("rows", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, loss: Tensor, logits: Tensor, answers: Tensor) -> None:
-        """Add one batch.
+    def update(self, losses: Tensor, predictions: Tensor, answers: Tensor) -> None:
+        """Add one batch, or several of one size.
 
         Args:
-            loss: Mean loss of the batch ().
-            logits: Logits `(batch, vocabulary)`.
-            answers: Token numbers of the answers `(batch,)`.
+            losses: Mean loss of each batch `(...)`.
+            predictions: Token numbers with the largest logits `(..., batch)`.
+            answers: Token numbers of the answers `(..., batch)`.
         """
         # Not in place: a network in half precision takes this state along, and a sum in half precision stops growing.
-        self.loss_sum = self.loss_sum + loss.detach().float() * len(answers)
-        self.right += (logits.detach().argmax(-1) == answers).sum()
-        self.rows += len(answers)
+        self.loss_sum = self.loss_sum + losses.detach().float().sum() * answers.shape[-1]
+        self.right += (predictions == answers).sum()
+        self.rows += answers.numel()
 
     def compute(self) -> dict[str, Tensor]:
         """Return `loss` and `accuracy`."""

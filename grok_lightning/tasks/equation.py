@@ -65,9 +65,9 @@ class EquationTask(NetworkTask):
             return F.cross_entropy(logits, answers)
         return F.mse_loss(logits, F.one_hot(answers, logits.shape[-1]).to(logits.dtype))
 
-    def observe(self, part: str, loss: Tensor, logits: Tensor, answers: Tensor) -> None:
+    def observe(self, part: str, losses: Tensor, predictions: Tensor, answers: Tensor) -> None:
         """Accumulate loss and accuracy on the device."""
-        self._measures(part).update(loss, logits, answers)
+        self._measures(part).update(losses, predictions, answers)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the training batches since the last evaluation amount to."""
@@ -139,7 +139,13 @@ class EquationTask(NetworkTask):
             if measures.update_called:
                 values |= {f"{part}/{name}": value.float() for name, value in measures.compute().items()}
             measures.reset()
-        if values and not self.trainer.sanity_checking:
-            # The step that Lightning tells the loggers; it would be the number of chunks.
-            self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
-            self.log_dict(values, sync_dist=True)
+        if not values or self.trainer.sanity_checking:
+            return
+        # The step that Lightning tells the loggers; it would be the number of chunks.
+        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
+        if self.trainer.state.fn == "fit":  # self.log would take longer than the evaluation
+            self.trainer.callback_metrics.update(values)
+            for logger in self.loggers:
+                logger.log_metrics({name: float(value) for name, value in values.items()}, self.global_step)
+        else:
+            self.log_dict(values)  # which validate and test return

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from grok_lightning.callbacks import CharacterShare, Evaluation, Snapshots, next_boundary
 from grok_lightning.networks import Network, freeze, frozen_rows, plain_named_parameters
 from grok_lightning.optim import ParameterRule, build_optimizer
+from grok_lightning.tasks.descent import descent_of
 from grok_lightning.tasks.trainer_options import check_trainer
 
 CHECKPOINT_KEY = "grok_lightning"
@@ -67,8 +68,15 @@ class NetworkTask(LightningModule):
         """Return the mean loss () of logits `(batch, vocabulary)`."""
         raise NotImplementedError
 
-    def observe(self, part: str, loss: Tensor, logits: Tensor, answers: Tensor) -> None:
-        """Take note of a batch of a part for the metrics."""
+    def observe(self, part: str, losses: Tensor, predictions: Tensor, answers: Tensor) -> None:
+        """Take note of batches of a part for the metrics.
+
+        Args:
+            part: "train", "val" or "test".
+            losses: Mean loss of each batch `(...)`.
+            predictions: What the network answers `(..., batch)`.
+            answers: What is right `(..., batch)`.
+        """
         raise NotImplementedError
 
     @property
@@ -143,33 +151,37 @@ class NetworkTask(LightningModule):
 
     def training_step(self, chunk: Any, batch_idx: int) -> None:
         """Take one optimiser step for each batch of a chunk."""
-        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        optimizer: Any = self.optimizers()
+        scheduler: Any = self.lr_schedulers()
+        backward, take_step = descent_of(self)
+        seen = []
         for tokens, answers in zip(*chunk, strict=True):
-            loss = self.step("train", tokens, answers)
-            optimizer.zero_grad()  # type: ignore[union-attr]
-            self.manual_backward(loss)
+            loss, predictions = self.step(tokens, answers)
+            seen.append((loss.detach(), predictions))
+            optimizer.zero_grad()
+            backward(loss)
             if self.gradient_clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_norm * self._gradient_scale())
-            optimizer.step()  # type: ignore[union-attr]
+            take_step(optimizer)
             if scheduler is not None:
-                scheduler.step()  # type: ignore[union-attr]
+                scheduler.step()
             # One autocast may surround the whole chunk; its half-precision copies of the weights are old by now.
             torch.clear_autocast_cache()
+        losses, predictions = (torch.stack(column) for column in zip(*seen, strict=True))
+        self.observe("train", losses, predictions, chunk.answers)
 
-    def step(self, part: str, tokens: Tensor, answers: Tensor) -> Tensor:
-        """Return the loss of a batch and take note of it: the one step of training, validation and test."""
+    def step(self, tokens: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Return loss () and predictions `(batch,)` of a batch: the one step of training, validation and test."""
         logits = self.network(tokens)
-        loss = self.loss(logits, answers)
-        self.observe(part, loss, logits, answers)
-        return loss
+        return self.loss(logits, answers), logits.detach().argmax(-1)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Take note of a batch of the validation part."""
-        self.step("val", batch.tokens, batch.answers)
+        self.observe("val", *self.step(*batch), batch.answers)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Take note of a batch of the test part."""
-        self.step("test", batch.tokens, batch.answers)
+        self.observe("test", *self.step(*batch), batch.answers)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the network was built from."""

@@ -40,7 +40,6 @@ def test_side_by_side_against_one_after_another(bench, tmp_path, capsys):
     with capsys.disabled():
         print(f"\n{bench.rounds} interleaved rounds of {REPLICATES} replicates of {bench.steps} steps on {cores} cores")
         print(f"one after another on {cores} threads: {rate / min(alone):6.1f} replicate-steps a second")
-        print(
-            f"{cores} workers, a thread each:         {rate / min(together):6.1f}, {min(alone) / min(together):.3f} times"
-        )
+        times = min(alone) / min(together)
+        print(f"{cores} workers on a thread each:      {rate / min(together):6.1f}, {times:.3f} times as many")
     assert min(alone) >= BAR * min(together)

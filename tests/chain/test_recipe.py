@@ -396,7 +396,13 @@ configs = st.fixed_dictionaries(
 @given(configs, configs, st.lists(specs, max_size=2).map(tuple), st.none() | st.just("first"), st.integers(1, 9))
 def test_any_recipe_survives_being_printed(load, first, second, transfers, compare_to, replicates):
     stages = {"first": Stage("first", first), "second": Stage("second", second, transfers, compare_to, replicates)}
-    again = load(dump_recipe(Recipe("r", Path("r.yaml"), stages)))
+    takes = [
+        {"from": spec.source, "parts": [*spec.parts], "tokens": spec.tokens and [*spec.tokens], "freeze": spec.freeze}
+        for spec in transfers
+    ]
+    others = {"transfer": takes or None, "compare_to": compare_to, "replicates": replicates}
+    bodies = {"first": first, "second": {**second, **others}}
+    again = load(dump_recipe(Recipe("r", Path("r.yaml"), stages, bodies)))
     assert sorted(again.stages) == sorted(stages)
     for name, stage in stages.items():
         assert again.stages[name] == stage
