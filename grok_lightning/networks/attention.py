@@ -1,10 +1,14 @@
 """Self-attention as a branch of the residual stream."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grok_lightning.networks.arguments import require_positive
 from grok_lightning.networks.branch import Branch, Norm
+
+SHORT = 16
+"""Length of a sequence up to which products of matrices are faster than torch's fused attention: three times at 4."""
 
 
 class Attention(Branch):
@@ -51,24 +55,41 @@ class Attention(Branch):
         Queries, keys and values are formed once for each entry of the table.
         """
         states = self.read(table)
-        asked = entries[:, -1:] if last else entries
-        query, key, value = (
-            self._heads(F.embedding(places, linear(states)))
-            for linear, places in ((self.query, asked), (self.key, entries), (self.value, entries))
-        )
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal and not last)
-        outcome = self.add(F.embedding(asked, table), self.output(mixed.transpose(1, 2).flatten(-2)))
-        return outcome[:, 0] if last else outcome
+        if last:
+            return self.add(F.embedding(entries[:, -1], table), self.output(self._gather_into_last(states, entries)))
+        query, key, value = (F.embedding(entries, linear(states)) for linear in (self.query, self.key, self.value))
+        return self.add(F.embedding(entries, table), self.output(self._attend(query, key, value)))
 
     def _mix(self, states: Tensor) -> Tensor:
         """Values (batch, length, heads · head_width), mixed for every position."""
-        query, key, value = (self._heads(linear(states)) for linear in (self.query, self.key, self.value))
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        return self._attend(self.query(states), self.key(states), self.value(states))
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Values, mixed for every position; all (batch, length, heads · head_width)."""
+        length = query.shape[1]
+        query, key, value = (
+            vectors.view(*vectors.shape[:2], self.heads, self.head_width).transpose(1, 2)
+            for vectors in (query, key, value)
+        )
+        if length > SHORT:
+            mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        else:
+            scores = (query * self.head_width**-0.5) @ key.transpose(2, 3)
+            if self.causal:
+                future = torch.ones(length, length, dtype=torch.bool, device=scores.device).triu(1)
+                scores = scores.masked_fill(future, -torch.inf)
+            mixed = scores.softmax(-1) @ value
         return mixed.transpose(1, 2).flatten(-2)
 
-    def _heads(self, vectors: Tensor) -> Tensor:
-        """Vectors (batch, length, heads · head_width) as (batch, heads, length, head_width)."""
-        return vectors.view(*vectors.shape[:2], self.heads, self.head_width).transpose(1, 2)
+    def _gather_into_last(self, states: Tensor, entries: Tensor) -> Tensor:
+        """Values (batch, heads · head_width), mixed for the last position, from states (entries, width)."""
+        pairs = torch.cat([self.key(states), self.value(states)], 1)  # gathered together
+        key, value = F.embedding(entries, pairs).view(*entries.shape, 2, self.heads, self.head_width).unbind(2)
+        query = self.query(states[entries[:, -1]]).view(-1, 1, self.heads, self.head_width)
+        # One query a head: as products of matrices these would be many, and tiny.
+        weights = (query * self.head_width**-0.5 * key).sum(-1).softmax(1)  # (batch, length, heads)
+        mixed: Tensor = (weights[..., None] * value).sum(1).flatten(-2)
+        return mixed
 
     def _mix_into_last(self, states: Tensor) -> Tensor:
         """Values (batch, heads · head_width), mixed for the last position, which sees all others.
