@@ -85,7 +85,8 @@ class Attention(Branch):
         """Values (batch, heads · head_width), mixed for the last position, from states (entries, width)."""
         pairs = torch.cat([self.key(states), self.value(states)], 1)  # gathered together
         key, value = F.embedding(entries, pairs).view(*entries.shape, 2, self.heads, self.head_width).unbind(2)
-        query = self.query(states[entries[:, -1]]).view(-1, 1, self.heads, self.head_width)
+        # Not by index: its gradient adds up in no fixed order.
+        query = F.embedding(entries[:, -1:], self.query(states)).view(-1, 1, self.heads, self.head_width)
         # One query a head: as products of matrices these would be many, and tiny.
         weights = (query * self.head_width**-0.5 * key).sum(-1).softmax(1)  # (batch, length, heads)
         mixed: Tensor = (weights[..., None] * value).sum(1).flatten(-2)

@@ -216,6 +216,19 @@ def test_keys_are_made_once_for_each_token_and_position_where_there_are_fewer_of
     assert seen == [(*vectors, 12)]
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_gradients_are_the_same_to_the_bit_each_time(blocks):
+    torch.manual_seed(0)
+    network = ArithmeticTransformer(97, 4, width=128, blocks=blocks)
+    batch = torch.cat([tokens(batch=2048, length=3, vocabulary=96), torch.full((2048, 1), 96)], 1)
+
+    def gradients():
+        return torch.autograd.grad(F.cross_entropy(network(batch), batch[:, 0]), list(network.parameters()))
+
+    first = gradients()
+    assert all(torch.equal(one, other) for _ in range(5) for one, other in zip(first, gradients(), strict=True))
+
+
 def test_parameter_counts_equal_hand_arithmetic():
     def count(**options):
         return sum(p.numel() for p in ArithmeticTransformer(99, 4, **options).parameters())
