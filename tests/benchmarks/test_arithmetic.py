@@ -1,103 +1,56 @@
 """How much of a step is its matrix products, and how step and memory grow with modulus, width and replicates."""
 
-import multiprocessing
-import resource
-from typing import Any
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 BAR = 2.0
-PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm")
 MODULI, WIDTHS, REPLICATES = (31, 59, 97, 151, 257), (32, 64, 128, 256), (1, 2, 4)
-GROWTH_STEPS = 40
+STEPS, ROUNDS = 40, 4
+STAGES = {"transformer": ("speed/transformer.yaml", "sub"), "quadratic": ("speed/open.yaml", "sub")}
 
 pytestmark = pytest.mark.benchmark
 
 
-class Products(TorchDispatchMode):
-    """Takes down the matrix products of a step, and gives them again."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[Any, tuple[Any, ...]]] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if str(function).rpartition(".")[0] in PRODUCTS:
-            self.calls.append((function, tuple(self._alike(item) for item in args)))
-        return function(*args, **(kwargs or {}))
-
-    @staticmethod
-    def _alike(item: Any) -> Any:
-        """Return a tensor of the same shape and layout, with a storage of its own."""
-        if not isinstance(item, Tensor):
-            return item
-        return torch.randn(item.untyped_storage().nbytes() // item.element_size()).as_strided(
-            item.shape, item.stride(), item.storage_offset()
-        )
-
-    def again(self) -> None:
-        for function, args in self.calls:
-            function(*args)
-
-
-def products_of(job: Any) -> Products:
-    with Products() as products:
-        job.step(0)
-    return products
-
-
-def measure(bench: Any, config: Any, steps: int, rounds: int) -> tuple[float, float]:
-    """Return seconds of a step, and of its matrix products alone."""
-    job = bench.Job(config, steps)
-    products = products_of(job)
-    whole, alone = [], []
-    with torch.no_grad():
-        products.again()
-    for _ in range(rounds):
-        whole.append(bench.clocked(lambda: [job.step(step) for step in range(steps)]) / steps)
-        with torch.no_grad():
-            alone.append(bench.clocked(lambda: [products.again() for _ in range(steps)]) / steps)
-    return min(whole), min(alone)
-
-
 def test_a_step_against_its_matrix_products(bench, capsys):
     config = bench.stage_config("transfer_add_to_sub.yaml", "scratch")
-    whole, alone = measure(bench, config, bench.steps, bench.rounds)
+    whole, alone = bench.measure(config, bench.steps, bench.rounds)
     with capsys.disabled():
         print(f"\n{bench.rounds} interleaved rounds of {bench.steps} steps, {torch.get_num_threads()} threads")
         print(f"a step {1000 * whole:.2f} ms, its matrix products {1000 * alone:.2f} ms: {whole / alone:.2f} times")
     assert whole <= BAR * alone
 
 
-def grow(bench: Any, queue: Any, config: Any) -> None:
-    """Measure in a process of its own, whose peak memory is that of the job and of what it imports."""
-    queue.put((*measure(bench, config, GROWTH_STEPS, 4), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+def measured(bench, network, overrides, copies=1, threads=None):
+    """Return seconds of a step and of its products, and MiB, of each of some processes at once."""
+    command = [sys.executable, bench.__file__, *STAGES[network], str(STEPS), str(ROUNDS), *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads or torch.get_num_threads())}
+    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(copies)]
+    return [json.loads(process.communicate(timeout=300)[0]) for process in processes]
 
 
-@pytest.mark.parametrize("network", ["transformer", "quadratic"])
+@pytest.mark.parametrize("network", STAGES)
 def test_growth(bench, capsys, network):
-    recipe, stage = ("speed/transformer.yaml", "sub") if network == "transformer" else ("speed/open.yaml", "sub")
-    sizes = [(modulus, None) for modulus in MODULI] + [(97, width) for width in WIDTHS]
+    sizes = [{"data.modulus": modulus} for modulus in MODULI] + [{"model.network.width": width} for width in WIDTHS]
     lines = []
-    for modulus, width in sizes:
-        overrides = [("data.modulus", str(modulus)), *([("model.network.width", str(width))] if width else [])]
-        config = bench.stage_config(recipe, stage, *overrides)
-        context = multiprocessing.get_context("fork")
-        queue = context.Queue()
-        process = context.Process(target=grow, args=(bench, queue, config))
-        process.start()
-        whole, alone, memory = queue.get(timeout=300)
-        process.join()
-        width = width or config["model"]["init_args"]["network"]["init_args"]["width"]
-        lines.append(
-            f"{modulus:>8} {width:>6} {1000 * whole:>9.2f} {1000 * alone:>10.2f} {whole / alone:>6.2f} {memory:>9.0f}"
-        )
+    for size in sizes:
+        [(whole, alone, memory)] = measured(bench, network, [f"{key}={value}" for key, value in size.items()])
+        [(key, value)] = size.items()
+        cells = f"{1000 * whole:8.2f} {1000 * alone:9.2f} {whole / alone:6.2f} {memory:7.0f}"
+        lines.append(f"{key.rpartition('.')[2]:>10} {value:>5} {cells}")
+    for copies in REPLICATES:
+        found = measured(bench, network, [], copies, threads=1)
+        each = max(whole for whole, _, _ in found) / copies
+        memory = sum(memory for _, _, memory in found)
+        lines.append(f"{'replicates':>10} {copies:>5} {1000 * each:8.2f} {'':9} {'':6} {memory:7.0f}")
     with capsys.disabled():
+        print(f"\n{network}, {torch.get_num_threads()} threads (replicates: processes of one): ms of a step, of its")
         print(
-            f"\n{network}, {torch.get_num_threads()} threads: milliseconds a step, of its matrix products, ratio; MiB"
+            "matrix products, ratio; peak MiB of the processes, what they import included; replicates: ms for a step of any"
         )
-        print(f"{'modulus':>8} {'width':>6} {'step':>9} {'products':>10} {'ratio':>6} {'memory':>9}")
         print("\n".join(lines))
+    assert len(lines) == len(sizes) + len(REPLICATES)

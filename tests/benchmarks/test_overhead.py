@@ -68,7 +68,7 @@ def time_fit(bench: Any, recipe: str, stage: str, folder: Path) -> tuple[float, 
         patch.setattr(
             Trainer, "fit", lambda *given, **named: seconds.append(bench.clocked(lambda: fit(*given, **named)))
         )
-        words = ("fit", "--config", bench.recipes / recipe, "--only", stage, "--log_dir", folder, "--workers", 1)
+        words = ("fit", "--config", bench.RECIPES / recipe, "--only", stage, "--log_dir", folder, "--workers", 1)
         assert main([str(word) for word in (*words, *options)]) == 0
     [run] = folder.rglob("metrics.csv")
     assert list((run.parent / "checkpoints").iterdir())

@@ -21,7 +21,7 @@ def time_walk(bench, folder, workers):
     seconds, go = [], Walk.go
     options = ("--trainer.max_steps", bench.steps, "--trainer.accelerator", "cpu", "--replicates", REPLICATES)
     callbacks = ("--trainer.callbacks", "[{class_path: Milestones, init_args: {stop: false}}]")
-    words = ("fit", "--config", bench.recipes / "transfer_add_to_sub.yaml", "--only", "scratch", "--log_dir", folder)
+    words = ("fit", "--config", bench.RECIPES / "transfer_add_to_sub.yaml", "--only", "scratch", "--log_dir", folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Walk, "go", lambda *given: seconds.append(bench.clocked(lambda: go(*given))))
         assert main([str(word) for word in (*words, "--workers", workers, *options, *callbacks)]) == 0
