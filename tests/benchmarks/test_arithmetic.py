@@ -50,7 +50,7 @@ def test_growth(bench, capsys, network):
     with capsys.disabled():
         print(f"\n{network}, {torch.get_num_threads()} threads (replicates: processes of one): ms of a step, of its")
         print(
-            "matrix products, ratio; peak MiB of the processes, what they import included; replicates: ms for a step of any"
+            "matrix products, ratio; peak MiB of the processes with what they import; replicates: ms for a step of any"
         )
         print("\n".join(lines))
     assert len(lines) == len(sizes) + len(REPLICATES)
