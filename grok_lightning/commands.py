@@ -22,6 +22,7 @@ from grok_lightning.chain.faults import ChainError, RecipeError, nearest
 from grok_lightning.chain.folders import RunIndex
 from grok_lightning.chain.interruption import heed_signals
 from grok_lightning.chain.launcher import complete_environment
+from grok_lightning.chain.locks import report_lock
 from grok_lightning.chain.over_seeds import save_all_over_seeds
 from grok_lightning.chain.phase import Choice, save_phases
 from grok_lightning.chain.picture import save_picture
@@ -92,6 +93,8 @@ def fit(recipe: Recipe, options: FitOptions) -> int:
     runs = _chosen(recipe, plan, options.only)
     team = plan_team(plan, checked, options.workers, options.engine)
     if options.array is not None:
+        if any(stage.processes > 1 for stage in checked.values()):
+            raise ChainError("--array: each run takes several processes (trainer.devices), for which srun is the way")
         print(array_command(options.arguments, min(options.array, width(plan)), 1, team.devices > 0))
         return 0
     trainer = RunCLI(runs[0].config, folder=options.root).trainer
@@ -99,7 +102,10 @@ def fit(recipe: Recipe, options: FitOptions) -> int:
         place = Place(recipe.name, options.root, Path(), options.fresh)
         taker = Taker(place, processes, interruption, Screen(make_console(quiet=not processes.leads)))
         walk = Walk(recipe, taker)
-        code = _walk(walk, runs, team)
+        try:
+            code = _walk(walk, runs, team)
+        finally:
+            taker.screen.close()
         if processes.leads and taker.place.folder != Path():
             _report(taker)
         # To whoever started them, another rank that does not end with 0 has crashed.
@@ -125,11 +131,12 @@ def _walk(walk: Walk, runs: Sequence[Run], team: Team) -> int:
 
 def _report(taker: Taker) -> None:
     report = Report(taker.place.folder)
-    save_report(report)
+    with report_lock(report.folder):
+        save_report(report)
+        if report.recipe.axes and Choice().result in report.names:
+            save_phases(report, Choice())
     save_picture(report)
     save_all_over_seeds(report)
-    if report.recipe.axes and Choice().result in report.names:
-        save_phases(report, Choice())
     taker.screen.print("", terminal_table(report), f"report, figure and runs: {taker.place.folder}")
 
 

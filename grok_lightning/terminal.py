@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from typing import NamedTuple
 
 from rich.console import Console, RenderableType
@@ -9,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.text import Text
 
 UNBROKEN = 10_000
+REFRESH_SECONDS = 0.1
 
 
 def make_console(quiet: bool = False) -> Console:
@@ -48,6 +50,7 @@ class Screen:
         self.console = console
         self.is_live = console.is_terminal and not console.quiet
         self.lines: dict[str, TaskID] = {}
+        self.drawn = 0.0
         title, state = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[state]}"))
         columns = title, BarColumn(20), state, TimeElapsedColumn()
         self._bars = Progress(*columns, console=console, auto_refresh=False)  # no thread beside the training
@@ -63,7 +66,10 @@ class Screen:
         if line.title not in self.lines:
             self._bars.start()
             self.lines[line.title] = self._bars.add_task(line.title, total=line.total, state=line.state)
-        self._bars.update(self.lines[line.title], completed=line.done, total=line.total, state=line.state, refresh=True)
+        self._bars.update(self.lines[line.title], completed=line.done, total=line.total, state=line.state)
+        if time.monotonic() - self.drawn > REFRESH_SECONDS:  # with many lines, drawing them all takes its time
+            self.drawn = time.monotonic()
+            self._bars.refresh()
 
     def drop(self, title: str) -> None:
         """Close a line, if it is open."""
@@ -72,3 +78,8 @@ class Screen:
             self._bars.refresh()
             if not self.lines:
                 self._bars.stop()
+
+    def close(self) -> None:
+        """Close all lines."""
+        for title in list(self.lines):
+            self.drop(title)

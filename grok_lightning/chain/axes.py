@@ -41,7 +41,7 @@ class Axis:
     @property
     def key(self) -> str:
         """The key as a recipe has it."""
-        return ".".join([*(["stages", ",".join(self.stages)] if self.stages else []), *self.path])
+        return ".".join([*(["stages", "+".join(self.stages)] if self.stages else []), *self.path])
 
     def concerns(self, stage: str) -> bool:
         """Say whether the key belongs to a stage."""
@@ -78,7 +78,7 @@ def merge_vary(base: Any, over: Any, where: str, faults: list[Fault]) -> Any:
 def read_axes(vary: Any, stages: Sequence[str], faults: list[Fault]) -> list[Axis]:
     """Return the axes that a recipe's `vary` describes, a mapping of keys to lists of values, dotted or nested.
 
-    A key is one of a stage, `data.train_fraction`, or belongs to some stages, `stages.scratch,transfer.model.lr`.
+    A key is one of a stage, `data.train_fraction`, or belongs to some stages, `stages.scratch+transfer.model.lr`.
     """
     if not isinstance(vary, dict | None):
         faults.append(Fault(VARY, f"expected a mapping of keys to lists of values, found {shown(vary)}"))
@@ -101,7 +101,7 @@ def _plain(key: str) -> str:
 def _split(key: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the stages that a key names, none if it is for all, and its other words."""
     first, *rest = key.split(".")
-    return (tuple(rest[0].split(",")), tuple(rest[1:])) if first == "stages" and rest else ((), (first, *rest))
+    return (tuple(rest[0].split("+")), tuple(rest[1:])) if first == "stages" and rest else ((), (first, *rest))
 
 
 def _leaves(vary: Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -129,7 +129,7 @@ def _is_sound(key: str, values: Any, stages: Sequence[str], faults: list[Fault])
     found = ""
     if unknown or not path or path[0] == "stages":
         hint = nearest(unknown[0], stages) if unknown else ""
-        found = f"expected stages.NAME.KEY, with the name of a stage, or names with commas, and a key of it{hint}"
+        found = f"expected stages.NAME.KEY, with the name of a stage, or names with +, and a key of it{hint}"
     elif path[0] in FIXED:
         found = f"cannot vary: {FIXED[path[0]]}"
     elif path[0] not in STAGE_KEYS:

@@ -16,10 +16,12 @@ class Crew(ABC):
     Attributes:
         size: How many at a time.
         at_work: How many it has at the moment.
+        is_interrupted: Whether it was asked to stop.
     """
 
     size: int = 1
     at_work: int = 0
+    is_interrupted: bool = False
 
     @abstractmethod
     def give(self, run: Run) -> None:
@@ -30,8 +32,14 @@ class Crew(ABC):
         """Return what has come out since, after some seconds at the latest where others do the work."""
 
     def interrupt(self) -> None:
-        """Ask for all runs to be saved and stopped; one that this process takes has heard of it itself."""
-        return
+        """Ask, once, for all runs to be saved and stopped; one that this process takes has heard of it itself."""
+        if not self.is_interrupted:
+            self.is_interrupted = True
+            self._pass_on()
+
+    @abstractmethod
+    def _pass_on(self) -> None:
+        """Tell those who do not hear of an interruption by themselves."""
 
 
 class Alone(Crew):
@@ -53,6 +61,9 @@ class Alone(Crew):
         """Take the run, now."""
         run, self.run, self.at_work = self.run, None, 0
         return [] if run is None else [(run, self.taker.take(run))]
+
+    def _pass_on(self) -> None:
+        """Nobody else is there."""
 
 
 @contextmanager

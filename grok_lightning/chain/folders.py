@@ -3,13 +3,14 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from grok_lightning.chain.axes import VARY
 from grok_lightning.chain.continuation import passes_through
 from grok_lightning.chain.faults import ChainError, unwritable
-from grok_lightning.chain.manifest import all_manifests, read_manifest, write_atomically
+from grok_lightning.chain.manifest import Manifest, all_manifests, read_manifest, write_atomically
 from grok_lightning.chain.merge import Config, parse_yaml, read_config
 from grok_lightning.chain.plan import Run, decisive
 from grok_lightning.chain.recipe import Recipe, dump_recipe
@@ -45,15 +46,24 @@ def enter_recipe_folder(root: Path, recipe: Recipe, runs: Sequence[Run], fresh: 
 
 
 class RunIndex:
-    """The runs that lie below a log folder, whichever recipes made them, read once.
+    """The runs that lie below a log folder, whichever recipes made them, read once, when they are first asked for.
 
     Args:
         root: Log folder.
     """
 
     def __init__(self, root: Path) -> None:
-        self.runs = list(all_manifests(root))
-        self.by_fingerprint = {m.fingerprint: folder for folder, m in reversed(self.runs) if m.status == "finished"}
+        self.root = root
+
+    @cached_property
+    def runs(self) -> list[tuple[Path, Manifest]]:
+        """Every run with its folder."""
+        return list(all_manifests(self.root))
+
+    @cached_property
+    def by_fingerprint(self) -> dict[str, Path]:
+        """Folders of the finished runs."""
+        return {m.fingerprint: folder for folder, m in reversed(self.runs) if m.status == "finished"}
 
     def finished(self, fingerprint: str) -> Path | None:
         """Return the folder of a finished run with this fingerprint."""

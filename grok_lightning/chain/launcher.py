@@ -25,7 +25,15 @@ def launch_options(devices: Any) -> dict[str, Any]:
     Args:
         devices: The Trainer's `devices`; "auto" are those that torchrun or srun started processes for, else one: a run
             is small, and other devices serve other runs.
+
+    Raises:
+        ValueError: If one device is named by its number, which it does not have in every process.
     """
+    if isinstance(devices, list) and len(devices) == 1:
+        raise ValueError(
+            f"trainer.devices is {devices}: each run is given one device by itself; to choose among them, "
+            f"set CUDA_VISIBLE_DEVICES={devices[0]}"
+        )
     options: dict[str, Any] = {}
     if _slurm_tasks()[0] == 1 and not TorchElasticEnvironment.detect():
         options["plugins"] = [LightningEnvironment()]
@@ -35,10 +43,11 @@ def launch_options(devices: Any) -> dict[str, Any]:
 
 
 def spare_devices(trainer: Trainer) -> int:
-    """Return the number of CUDA devices among which a run could have been given this Trainer's one, else 0."""
-    if trainer.strategy.root_device.type != "cuda" or trainer.world_size > 1:
+    """Return the number of accelerators among which a run could have been given this Trainer's one, 0 on a CPU."""
+    kind = trainer.strategy.root_device.type
+    if kind == "cpu" or trainer.world_size > 1:
         return 0
-    return torch.cuda.device_count()
+    return torch.cuda.device_count() if kind == "cuda" else 1
 
 
 def check_processes(trainer: Trainer) -> None:

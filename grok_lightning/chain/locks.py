@@ -1,6 +1,7 @@
 """Locks between processes: by the kernel, which takes them back from a dead process."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -28,9 +29,20 @@ def try_lock(root: Path, name: str, held: ExitStack, seconds: float = 0.0) -> bo
     return True
 
 
-def report_lock(folder: Path) -> FileLock:
-    """Return the lock under which the figures and curves of a recipe's folder are written.
+@contextmanager
+def report_lock(folder: Path) -> Iterator[None]:
+    """Hold the lock under which the report, figures and curves of a recipe's folder are written.
 
     Two processes that walk through one recipe end at the same time.
+
+    Raises:
+        ChainError: If the folder cannot be written.
     """
-    return FileLock(folder / REPORT_LOCK)
+    lock = FileLock(folder / REPORT_LOCK)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    with lock:
+        lock.release()  # that of `acquire`; the one of `with` is still held
+        yield

@@ -12,7 +12,7 @@ from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.interruption import heed_signals
 from grok_lightning.chain.plan import Run
 from grok_lightning.chain.processes import Processes
-from grok_lightning.chain.take import Outcome, Taker, take_safely
+from grok_lightning.chain.take import Outcome, Taker, bury, take_safely
 from grok_lightning.chain.workers import WorkSetting, settle_in
 from grok_lightning.terminal import UNBROKEN, Screen
 
@@ -39,7 +39,7 @@ class RayCrew(Crew):
     def __init__(self, setting: WorkSetting, size: int, on_gpu: bool, screen: Screen) -> None:
         self.setting, self.size, self.screen = setting, size, screen
         self.runs: dict[Any, Run] = {}
-        self.is_interrupted = False
+        self.is_ours = not ray.is_initialized()
         quietly: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
         ray.init(ignore_reinit_error=True, **quietly)
         as_task = ray.remote(num_cpus=setting.threads, num_gpus=int(on_gpu), max_retries=0)
@@ -49,7 +49,8 @@ class RayCrew(Crew):
         return self
 
     def __exit__(self, *_: object) -> None:
-        ray.shutdown()
+        if self.is_ours:
+            ray.shutdown()
 
     def give(self, run: Run) -> None:
         """Hand the run to Ray."""
@@ -64,9 +65,8 @@ class RayCrew(Crew):
         self.at_work -= len(done)
         return [(run, self._outcome(task, run)) for task in done for run in [self.runs.pop(task)]]
 
-    def interrupt(self) -> None:
+    def _pass_on(self) -> None:
         """Cancel all tasks: those that wait do not begin, those that train save themselves."""
-        self.is_interrupted = True
         for task in self.runs:
             ray.cancel(task)
 
@@ -77,8 +77,10 @@ class RayCrew(Crew):
             if self.is_interrupted:
                 return Outcome("interrupted", "interrupted")
             self.screen.print(f"{run.title}: failed: {error}")
+            bury(self.setting.place, run, str(error))
             return Outcome("failed", f"{type(error).__name__}: {error}")
-        self.screen.print(printed)
+        if printed:
+            self.screen.print(printed)
         return Outcome(*outcome)
 
 

@@ -32,6 +32,7 @@ def array_command(arguments: Sequence[str], tasks: int, threads: int, on_gpu: bo
     command = shlex.join([sys.executable, "-m", "grok_lightning", *_of_a_task(arguments), "--workers", "1"])
     options = [
         f"--array=0-{tasks - 1}",
+        "--ntasks=1",
         f"--cpus-per-task={threads}",
         *(["--gpus-per-task=1"] if on_gpu else []),
         f"--signal=B:USR1@{SECONDS_TO_SAVE}",

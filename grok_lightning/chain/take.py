@@ -1,7 +1,7 @@
 """One run, taken to its end by this process: reused, left to another process, resumed or trained."""
 
 import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -57,12 +57,20 @@ class Place:
         """Return the folder of a run."""
         return self.folder / run.folder_name
 
-    def find(self, run: Run, index: RunIndex) -> Path | None:
-        """Return where a finished run lies: here, or in another folder, which is linked here."""
+    def find(self, run: Run, index: RunIndex, locked: bool = False) -> Path | None:
+        """Return where a finished run lies: here, or in another folder, which is linked here.
+
+        Args:
+            run: The run.
+            index: What lies in the log folder.
+            locked: Whether this process holds the lock of the run.
+        """
         own = self.of(run)
         try:
             if own.is_symlink() and not own.exists():  # the reused run was deleted
-                own.unlink()
+                if not locked:
+                    return None
+                own.unlink(missing_ok=True)
             manifest = read_manifest(own)
             if manifest is not None and manifest.status == "finished":
                 return own
@@ -105,7 +113,7 @@ class Taker:
         if not try_lock(self.place.root, run.fingerprint, held):
             return Outcome("busy")
         index = RunIndex(self.place.root)  # what is finished may be news since anybody last looked
-        if (finished := self.place.find(run, index)) is not None:
+        if (finished := self.place.find(run, index, locked=True)) is not None:
             self.say(run, reused(finished))
             return Outcome("finished")
         try:
@@ -147,8 +155,9 @@ class Taker:
                 raise
         finally:
             unwritten = self._write(run, manifest, outcome)
-        # A run whose end cannot be written down has failed.
-        return outcome if unwritten is None or outcome.status == "failed" else self._fail(run, unwritten)
+        if unwritten is not None and outcome.status != "failed":  # a run whose end cannot be written down has failed
+            outcome = self._fail(run, unwritten)
+        return self.processes.lead(lambda: outcome)
 
     def _setting(self, run: Run) -> RunSetting:
         donors = [Path(d.spec.source) if d.run is None else self.place.of(d.run) for d in run.donors]
@@ -182,8 +191,10 @@ class Taker:
         self.say(run, "failed: " + "\n".join(lines[:6]))
         if not isinstance(error, FORESEEN) and self.processes.leads:
             path = self.place.of(run) / TRACEBACK_FILE
-            write_atomically(path, "".join(traceback.format_exception(error)))
-            self.screen.print(f"  its traceback: {path}")
+            with suppress(OSError):  # a full disk
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, "".join(traceback.format_exception(error)))
+                self.screen.print(f"  its traceback: {path}")
         return Outcome("failed", f"{type(error).__name__}: {error}")
 
     def say(self, run: Run, text: str) -> None:
@@ -195,9 +206,19 @@ def take_safely(taker: Taker, run: Run) -> Outcome:
     """Take a run in a process that others wait for: an error that would end a command has failed the run."""
     try:
         return taker.take(run)
-    except ChainError as error:
+    except (ChainError, OSError) as error:
         taker.say(run, f"failed: {error}")
         return Outcome("failed", str(error))
+
+
+def bury(place: Place, run: Run, reason: str) -> None:
+    """Let the manifest of a run whose process is gone say that it failed, unless another process is at it by now."""
+    with ExitStack() as held, suppress(ChainError, OSError):
+        if try_lock(place.root, run.fingerprint, held):
+            manifest = read_manifest(place.of(run))
+            if manifest is not None and manifest.status == "running":
+                manifest.status, manifest.error = "failed", reason
+                manifest.write(place.of(run))
 
 
 def reused(folder: Path) -> str:

@@ -90,8 +90,9 @@ def hire(team: Team, runs: Sequence[Run], taker: Taker) -> Iterator[Crew]:
     if team.engine == "ray" and runs:
         from grok_lightning.chain.ray_crew import RayCrew
 
-        setting = WorkSetting(taker.place, team.threads or 1)
+        setting = WorkSetting(taker.place, team.threads or 1, environment={})  # machines have their own
         with RayCrew(setting, team.workers, team.devices > 0, taker.screen) as crew:
+            taker.interruption.heed()  # Ray has taken the signals
             yield crew
         return
     if workers == 1:

@@ -93,7 +93,7 @@ def _relabel(
     changed: Config = {}
     if isinstance(other := body.get("compare_to"), str):
         if missing := lacking(other):
-            mend = f"vary the key for both, as stages.{other},{name}.KEY or for all"
+            mend = f"vary the key for both, as stages.{other}+{name}.KEY or for all"
             message = f"{other!r} varies along {', '.join(missing)} and {name!r} does not; {mend}"
             faults.append(Fault(f"stages.{name}.compare_to", message))
         changed["compare_to"] = None if missing else there(other)

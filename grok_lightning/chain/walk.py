@@ -30,7 +30,7 @@ class Walk:
     Attributes:
         recipe: The resolved recipe.
         taker: Takes runs in this process; its place is that of the recipe, once entered.
-        finished: Fingerprints of the runs that are finished.
+        finished: Folder names of the runs that are finished: of two that are the same run, one may be linked later.
         failed: Fingerprints of runs that failed, and of those that need them, with the reason.
     """
 
@@ -65,7 +65,7 @@ class Walk:
     def settle(self, runs: Sequence[Run]) -> list[Run]:
         """Return the runs that are still to be taken; the others are finished."""
         names = self.taker.processes.lead(partial(self._settled, runs))
-        self.finished |= {run.fingerprint for run in runs if run.folder_name in names}
+        self.finished |= names
         return [run for run in runs if run.folder_name not in names]
 
     def _settled(self, runs: Sequence[Run]) -> set[str]:
@@ -92,7 +92,7 @@ class Walk:
                 crew.give(waiting.pop(name))
             for run, outcome in crew.outcomes(PATIENCE):
                 stopped = self._note(run, outcome, waiting) or stopped
-            if stopped and waiting:
+            if stopped:
                 waiting.clear()
                 crew.interrupt()
             self._show(len(runs), len(waiting), crew)
@@ -122,12 +122,12 @@ class Walk:
         return ready[: crew.size - crew.at_work]
 
     def _has_donors(self, run: Run) -> bool:
-        return all(donor.run is None or donor.run.fingerprint in self.finished for donor in run.donors)
+        return all(donor.run is None or donor.run.folder_name in self.finished for donor in run.donors)
 
     def _note(self, run: Run, outcome: Outcome, waiting: dict[str, Run]) -> str:
         """Take note of what became of a run; if it was interrupted, return what there is to say of that."""
         if outcome.status == "finished":
-            self.finished.add(run.fingerprint)
+            self.finished.add(run.folder_name)
         elif outcome.status == "failed":
             self.failed[run.fingerprint] = outcome.note
         elif outcome.status == "busy":

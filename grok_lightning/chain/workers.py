@@ -18,14 +18,13 @@ from rich.console import Console, RenderableType
 
 from grok_lightning.chain.crew import Crew
 from grok_lightning.chain.interruption import Interruption, heed_signals
-from grok_lightning.chain.manifest import read_manifest
 from grok_lightning.chain.plan import Run
 from grok_lightning.chain.processes import Processes
-from grok_lightning.chain.take import Outcome, Place, Taker, take_safely
+from grok_lightning.chain.take import UNSAVED, Outcome, Place, Taker, bury, take_safely
 from grok_lightning.terminal import Line, Screen
 
 # A server that has imported the package forks each worker: quick, and free of this process's threads and devices.
-START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+START_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
 CONTEXT: Any = multiprocessing.get_context(START_METHOD)
 LEAVING_SECONDS = 5.0
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -105,6 +104,8 @@ class Workers(Crew):
         if kind is not None:
             self.interrupt()
         for worker in self.workers.values():
+            worker.connection.close()  # all hear that there is no more, before the first is waited for
+        for worker in self.workers.values():
             worker.end()
 
     def give(self, run: Run) -> None:
@@ -123,15 +124,18 @@ class Workers(Crew):
 
     def outcomes(self, seconds: float) -> Sequence[tuple[Run, Outcome]]:
         """Show what the workers say until one has come to an end with its run, for some seconds at the most."""
-        by_connection = {worker.connection: slot for slot, worker in self.workers.items() if worker.run is not None}
-        found = [self._hear(by_connection[connection]) for connection in wait(list(by_connection), seconds)]
+        slots: dict[Any, int] = {}
+        for slot, worker in self.workers.items():
+            if worker.run is not None:  # its pipe may be held open by what it has started itself
+                slots |= {worker.connection: slot, worker.process.sentinel: slot}
+        found = [self._hear(slot) for slot in {slots[ready] for ready in wait(list(slots), seconds)}]
         return [item for item in found if item is not None]
 
-    def interrupt(self) -> None:
+    def _pass_on(self) -> None:
         """Ask all workers to save their runs and stop."""
         for worker in self.workers.values():
-            if worker.run is not None and worker.process.is_alive():
-                os.kill(worker.process.pid, signal.SIGTERM)
+            if worker.run is not None:
+                worker.process.terminate()
 
     def _hear(self, slot: int) -> tuple[Run, Outcome] | None:
         """Take one message of a worker: something to show, or what became of its run."""
@@ -139,7 +143,7 @@ class Workers(Crew):
         run = worker.run
         assert run is not None
         try:
-            message = worker.connection.recv()
+            message = worker.connection.recv() if worker.connection.poll() else self._bury(slot, run)
         except (EOFError, OSError):
             message = self._bury(slot, run)
         if not isinstance(message, Outcome):
@@ -154,12 +158,10 @@ class Workers(Crew):
         """Let the run of a dead worker have failed, and make room for another."""
         reason = f"its process {self.workers.pop(slot).end()}; the same command resumes it"
         self.screen.drop(run.title)
+        if self.is_interrupted:  # it died of that before it could save
+            return Outcome("interrupted", UNSAVED)
         self.screen.print(f"{run.title}: failed: {reason}")
-        folder = self.setting.place.of(run)
-        manifest = read_manifest(folder)
-        if manifest is not None and manifest.status == "running":
-            manifest.status, manifest.error = "failed", reason
-            manifest.write(folder)
+        bury(self.setting.place, run, reason)
         return Outcome("failed", reason)
 
 
@@ -195,6 +197,7 @@ class RemoteScreen(Screen):
 
 def work(connection: "Connection[Any, Any]", setting: WorkSetting) -> None:
     """Be a worker: take runs until there are no more, or the command is gone."""
+    os.environ.clear()
     os.environ.update(setting.environment)
     if setting.device is not None:
         given = os.environ.get(VISIBLE)

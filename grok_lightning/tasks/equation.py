@@ -148,4 +148,4 @@ class EquationTask(NetworkTask):
             for logger in self.loggers:
                 logger.log_metrics({name: float(value) for name, value in values.items()}, self.global_step)
         else:
-            self.log_dict(values)  # which validate and test return
+            self.log_dict(values, sync_dist=True)  # which validate and test return

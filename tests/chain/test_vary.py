@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.demos import boring_classes  # noqa: F401 - so that a recipe can call them by name
 
+from grok_lightning.chain.axes import read_axes
 from grok_lightning.chain.faults import RecipeError
 from grok_lightning.chain.merge import dump_yaml, parse_yaml
 from grok_lightning.chain.plan import check_recipe, make_plan
 from grok_lightning.chain.recipe import TransferSpec, dump_recipe, load_recipe, parse_override
-from grok_lightning.chain.vary import read_axes
 
 CHAIN = """
 model: {class_path: BoringModel}
@@ -140,22 +140,48 @@ stages:
 """
     vary = {"stages.two.trainer.max_steps": [3, 4], "stages.one.trainer.max_steps": [5]}
     recipe = load(vary, recipe=text)
-    name = "both[two.trainer.max_steps=4,one.trainer.max_steps=5]"
+    name = "both[two.max_steps=4,one.max_steps=5]"
     assert list(recipe.stages)[-1] == name
-    assert sources(recipe)[name] == ["one[one.trainer.max_steps=5]", "two[two.trainer.max_steps=4]", "a/b"]
+    assert sources(recipe)[name] == ["one[one.max_steps=5]", "two[two.max_steps=4]", "a/b"]
 
 
 def test_what_is_compared_to_a_stage_that_varies_must_vary_too(load, faults):
     vary = "stages.donor.trainer.max_steps: [1, 2]"
-    message = "'donor' varies along max_steps and 'plain' does not; vary the key for all stages"
+    mend = "vary the key for both, as stages.donor+plain.KEY or for all"
+    message = f"'donor' varies along max_steps and 'plain' does not; {mend}"
     assert faults(vary) == {"stages.plain.compare_to": message}
     # the same key of another stage is another axis
     found = faults(f"{{{vary}, stages.plain.trainer.max_steps: [1, 2]}}")
-    assert found["stages.plain.compare_to"].startswith("'donor' varies along donor.trainer.max_steps and 'plain'")
-    assert found["stages.heir.compare_to"].startswith("'plain' varies along plain.trainer.max_steps and 'heir'")
+    assert found["stages.plain.compare_to"].startswith("'donor' varies along donor.max_steps and 'plain'")
+    assert found["stages.heir.compare_to"].startswith("'plain' varies along plain.max_steps and 'heir'")
     # what takes weights from it varies with it
     recipe = load(vary, ("stages.plain.compare_to", "null"), ("stages.heir.compare_to", "donor"))
     assert recipe.stages["heir[max_steps=2]"].compare_to == "donor[max_steps=2]"
+
+
+def test_a_key_can_vary_for_some_stages_together(load, faults):
+    """Both methods are tuned over the same values, on one and the same donor."""
+    vary = {"stages.plain+heir.trainer.max_steps": [1, 2]}
+    recipe = load(vary, ("stages.heir.compare_to", "plain"))
+    assert list(recipe.stages) == [
+        "donor",
+        *(f"{name}[max_steps={n}]" for name in ("plain", "heir", "grandchild") for n in (1, 2)),
+    ]
+    assert recipe.stages["heir[max_steps=2]"].compare_to == "plain[max_steps=2]"
+    assert sources(recipe)["heir[max_steps=2]"] == ["donor"]
+    assert recipe.axes[0].key == "stages.plain+heir.trainer.max_steps"
+    overlapping = "{stages.plain+heir.trainer.max_steps: [1, 2], stages.heir+donor.trainer.max_steps: [3]}"
+    message = "the same key varies for one of these stages elsewhere too; name every stage once"
+    assert set(faults(overlapping).values()) >= {message}
+    found = faults("stages.plain+hier.trainer.max_steps: [1, 2]")
+    assert "did you mean 'heir'?" in found["vary.stages.plain+hier.trainer.max_steps"]
+
+
+def test_null_for_what_does_not_vary_is_a_fault(faults):
+    found = faults("trainer.max_steps: [1, 2]", ("vary.trainer.max_stebs", "null"))
+    assert found == {
+        "--vary.trainer.max_stebs": "null ends a variation, but nothing varies here; did you mean 'trainer.max_steps'?"
+    }
 
 
 def test_faults_of_order_and_name_speak_of_stages_without_points(faults):
@@ -235,7 +261,9 @@ def test_a_stage_has_as_many_points_as_its_and_its_donors_values_multiply_to(loa
         (["model.optimizer.lr", "data.init_args.modulus"], ["lr", "modulus"]),
         (["model.optimizer.lr", "lr_scheduler.lr"], ["optimizer.lr", "lr_scheduler.lr"]),
         (["trainer.a.b.c", "trainer.x.b.c", "model.c"], ["a.b.c", "x.b.c", "model.c"]),
-        (["stages.one.data.modulus", "stages.two.data.modulus"], ["one.data.modulus", "two.data.modulus"]),
+        (["stages.one.data.modulus", "stages.two.data.modulus"], ["one.modulus", "two.modulus"]),
+        (["stages.one+two.data.modulus", "data.length"], ["modulus", "length"]),
+        (["stages.one+two.model.lr", "data.lr"], ["one+two.lr", "data.lr"]),
         (["model.lr", "optimizer.model.lr"], ["model.lr", "optimizer.model.lr"]),
         (["model", "stages.one.data"], ["model", "data"]),
     ],
@@ -446,7 +474,7 @@ def test_a_transfer_can_vary_whole_and_be_left_out(load):
         (
             "stages.hier.model.x: [1]",
             "vary.stages.hier.model.x",
-            "the name of a stage and a key of it; did you mean",
+            "with the name of a stage, or names with +, and a key of it; did you mean",
         ),
         ("stages.heir: [1]", "vary.stages.heir", "expected stages.NAME.KEY"),
         ("stages: [1]", "vary.stages", "expected stages.NAME.KEY"),
@@ -459,7 +487,11 @@ def test_a_transfer_can_vary_whole_and_be_left_out(load):
         ("{model.x: [1], model.init_args.x: [2]}", "vary.model.x", "the same key is given twice"),
         ("{model.x: [1], model.init_args.x: [2]}", "vary.model.init_args.x", "the same key is given twice"),
         ("{model.x: [1], model: {x: [2]}}", "vary.model.x", "the same key is given twice"),
-        ("{trainer.x: [1], stages.heir.trainer.x: [2]}", "vary.stages.heir.trainer.x", "varies for all stages too"),
+        (
+            "{trainer.x: [1], stages.heir.trainer.x: [2]}",
+            "vary.stages.heir.trainer.x",
+            "varies for one of these stages elsewhere too",
+        ),
     ],
 )
 def test_faults_of_vary(faults, vary, where, message):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from grok_lightning.callbacks import StageInterrupted
 from grok_lightning.chain.crew import Crew, threads
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.plan import check_recipe, make_plan
@@ -45,9 +46,16 @@ class Tells(Callback):
         seen = f"{os.getpid()} {torch.get_num_threads()} {os.environ.get('CUDA_VISIBLE_DEVICES')}"
         Path(trainer.default_root_dir, "seen").write_text(seen)
         time.sleep(1)  # so that the other worker gets a run too
+
+class Refuses(Callback):
+    "Cannot be built for seed 1."
+    def __init__(self):
+        import torch
+        if torch.initial_seed() == 1:
+            raise RuntimeError("not for this seed")
 """
 
-FOUR_LONG = ("--replicates", "4", "--workers", "2", "--trainer.max_steps", "300")
+LONG = ("--workers", "2", "--trainer.max_steps", "300")
 
 
 def with_callback(lab, recipe, name):
@@ -96,6 +104,13 @@ def test_two_stages_that_are_the_same_run_are_trained_once(lab):
     assert lab.fit("--workers", "3") == 0
     assert sum(path.is_symlink() for path in (lab.run("one"), lab.run("two"))) == 1
     assert len(lab.statuses()) == 2
+
+
+def test_a_run_waits_for_the_folder_of_its_donor_though_the_donor_is_another_stages_run(lab):
+    same, heir = {"data.init_args.operation": "add"}, {"transfer": {"from": "two", "parts": ["embedding"]}}
+    lab.write(lab.edited(lab.SMALL, stages={"one": same, "two": same, "heir": heir}, data__init_args__operation="sub"))
+    assert lab.fit("--workers", "2") == 0
+    assert lab.manifest("heir")["status"] == "finished"
 
 
 def test_a_worker_is_started_once_and_computes_on_its_share(lab):
@@ -201,10 +216,21 @@ def test_a_failing_run_is_told_by_its_worker(lab, capsys):
     assert lab.statuses() == {"small/run_000/donor/seed_0": "failed", "small/run_000/plain/seed_0": "finished"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_command_has_its_workers_save_and_stop(lab, number):
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_run_that_cannot_be_built_is_told_and_the_others_go_on(lab, capsys, workers):
+    with_callback(lab, lab.SMALL, "Refuses")
+    assert lab.fit("--replicates", "3", "--workers", workers) == 1
+    said = capsys.readouterr().out
+    assert "run, seed 1: failed: " in said
+    assert "not for this seed" in (lab.run("run", 1) / "traceback.txt").read_text()
+    assert sorted(lab.statuses().values()) == ["failed", "finished", "finished"]
+
+
+@pytest.mark.parametrize(("number", "replicates"), [(signal.SIGINT, 4), (signal.SIGTERM, 2)])
+def test_an_interrupted_command_has_its_workers_save_and_stop(lab, number, replicates):
+    """Also with no run left to wait for."""
     with_callback(lab, lab.SMALL, "Slow")
-    process = lab.start(*FOUR_LONG)
+    process = lab.start("--replicates", str(replicates), *LONG)
     wait_for(lambda: both_saved(lab))
     os.kill(process.pid, number)
     process.join(60)
@@ -215,13 +241,13 @@ def test_an_interrupted_command_has_its_workers_save_and_stop(lab, number):
     assert list(lab.statuses().values()) == ["interrupted"] * 2
     lab.write(CALLBACKS.replace("time.sleep(0.2)", "pass"), "mine.py")
     sys.modules.pop("mine", None)
-    assert lab.fit(*FOUR_LONG) == 0
-    assert list(lab.statuses().values()) == ["finished"] * 4
+    assert lab.fit("--replicates", str(replicates), *LONG) == 0
+    assert list(lab.statuses().values()) == ["finished"] * replicates
 
 
 def test_workers_save_and_end_when_the_command_is_killed(lab):
     with_callback(lab, lab.SMALL, "Slow")
-    process = lab.start(*FOUR_LONG)
+    process = lab.start("--replicates", "4", *LONG)
     wait_for(lambda: both_saved(lab))
     process.kill()
     process.join(60)
@@ -246,7 +272,10 @@ class Scripted(Crew):
     """Says what becomes of each run, and in what order."""
 
     def __init__(self, size, outcomes):
-        self.size, self.script, self.runs, self.given = size, outcomes, [], []
+        self.size, self.script, self.runs, self.given, self.told = size, outcomes, [], [], 0
+
+    def _pass_on(self):
+        self.told += 1
 
     def give(self, run):
         assert self.at_work < self.size
@@ -275,7 +304,7 @@ def test_a_run_waits_for_its_donors_and_for_a_free_hand(lab):
     crew = Scripted(3, {})
     walk.go(runs, crew)
     assert crew.given == ["donor/seed_0", "plain/seed_0", "donor/seed_1", "heir/seed_0", "plain/seed_1", "heir/seed_1"]
-    assert walk.finished == {run.fingerprint for run in runs}
+    assert walk.finished == {run.folder_name for run in runs}
 
 
 def test_a_run_that_another_command_is_at_is_passed_by_and_tried_again(lab, monkeypatch):
@@ -286,7 +315,22 @@ def test_a_run_that_another_command_is_at_is_passed_by_and_tried_again(lab, monk
     assert crew.given[0] == "donor/seed_0"
     assert crew.given.count("donor/seed_0") == 4
     assert crew.given[-1] == "heir/seed_0"
-    assert walk.finished == {run.fingerprint for run in runs}
+    assert walk.finished == {run.folder_name for run in runs}
+
+
+def test_those_at_work_are_told_once_to_stop_though_nothing_else_waits(lab):
+    asked = []
+    walk, runs = walk_of(lab, interruption=lambda: bool(asked))
+
+    class Asked(Scripted):
+        def outcomes(self, seconds):
+            asked.append(True)
+            return super().outcomes(seconds) if len(asked) > 4 else []
+
+    crew = Asked(2, {"donor/seed_0": [Outcome("interrupted", "interrupted at step 5")]})
+    with pytest.raises(StageInterrupted, match="interrupted at step 5"):
+        walk.go(runs[:2], crew)
+    assert crew.told == 1
 
 
 def test_the_lines_of_all_workers_are_on_one_screen_with_the_count_of_runs(lab):
