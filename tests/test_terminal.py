@@ -41,7 +41,7 @@ def test_many_movements_are_drawn_together(monkeypatch):
     monkeypatch.setattr(terminal, "time", SimpleNamespace(monotonic=lambda: 50.0))
     for step in range(100):
         shown.show(Line("add", step, 100))
-    assert len(refreshed) == 1
+    assert len(refreshed) == 2  # when the lines are begun, and once for all movements
 
 
 def test_a_closed_line_leaves_the_others():
