@@ -46,6 +46,6 @@ def test_it_runs_tiny_to_its_end(path, lightning, tmp_path):
     for name, stage in recipe.stages.items():
         assert len(report["stages"][name]["runs"]) == stage.replicates
         assert name in (folder / "report.md").read_text()
-        runs = [folder / name / f"seed_{recipe.seed + replicate}" for replicate in range(stage.replicates)]
-        assert sorted((folder / name).iterdir()) == sorted(runs)
+        runs = [folder / stage.folder / f"seed_{recipe.seed + replicate}" for replicate in range(stage.replicates)]
+        assert sorted((folder / stage.folder).glob("seed_*")) == sorted(runs)
         assert {json.loads((run / "manifest.json").read_text())["status"] for run in runs} == {"finished"}
