@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from rich.text import Text
 
 UNBROKEN = 10_000
 REFRESH_SECONDS = 0.1
+TITLE_WIDTH = 16
 
 
 def make_console(quiet: bool = False) -> Console:
@@ -51,8 +53,10 @@ class Screen:
         self.is_live = console.is_terminal and not console.quiet
         self.lines: dict[str, TaskID] = {}
         self.drawn = 0.0
-        title, state = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[state]}"))
-        columns = title, BarColumn(20), state, TimeElapsedColumn()
+        # In a narrow terminal the state is cut, which changes, and not the title.
+        title = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, min_width=TITLE_WIDTH))
+        state = TextColumn("{task.fields[state]}", markup=False, table_column=Column(no_wrap=True))
+        columns = title, BarColumn(12), state, TimeElapsedColumn()
         self._bars = Progress(*columns, console=console, auto_refresh=False)  # no thread beside the training
 
     def print(self, *objects: RenderableType) -> None:
