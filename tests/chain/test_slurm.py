@@ -42,6 +42,7 @@ def test_a_fresh_start_of_every_task_is_refused():
         array_command([*ARGUMENTS, "--fresh"], 4, 1, on_gpu=False)
 
 
+@pytest.mark.slow
 def test_the_printed_command_runs_the_recipe_in_all_tasks(lab, capsys):
     """With a stand-in for sbatch that runs the tasks one after another, as SLURM may."""
     lab.write(lab.PAIR)

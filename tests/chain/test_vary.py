@@ -663,8 +663,8 @@ def test_the_printed_grid_runs_again_and_finds_its_runs(grid, capsys):
 
 
 def test_an_interrupted_grid_goes_on_to_the_same_bits(lab, finished_grid, monkeypatch, capsys):
-    lab.write(DIES, "dying.py")
-    callbacks = [*parse_yaml(lab.SMALL)["trainer"]["callbacks"], {"class_path": "dying.Dies"}]
+    lab.write(DIES, "dying_point.py")
+    callbacks = [*parse_yaml(lab.SMALL)["trainer"]["callbacks"], {"class_path": "dying_point.Dies"}]
     lab.write(grid_of(lab, trainer__callbacks=callbacks))
     monkeypatch.setenv("DIES", HEIRS[1])
     assert lab.fit() == 128 + signal.SIGTERM
