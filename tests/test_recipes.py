@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import grok_lightning.commands  # noqa: F401 - recipes name classes by their short names
 from grok_lightning.catalogue import header, recipe_names, summary
+from grok_lightning.chain.plan import check_recipe
 from grok_lightning.chain.recipe import load_recipe
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -31,8 +33,9 @@ def test_the_header_says_what_it_shows_and_how_to_run_it(path):
 
 
 @each_recipe
-def test_it_is_sound(path, lightning):
-    assert lightning("check", path) == (0, f"{path}: fine\n", "")
+def test_it_is_sound(path):
+    recipe = load_recipe(path)
+    assert check_recipe(recipe).keys() == recipe.stages.keys()  # the tiny one is checked before it runs
 
 
 @each_recipe

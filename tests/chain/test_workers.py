@@ -226,7 +226,9 @@ def test_a_run_that_cannot_be_built_is_told_and_the_others_go_on(lab, capsys, wo
     assert sorted(lab.statuses().values()) == ["failed", "finished", "finished"]
 
 
-@pytest.mark.parametrize(("number", "replicates"), [(signal.SIGINT, 4), (signal.SIGTERM, 2)])
+@pytest.mark.parametrize(
+    ("number", "replicates"), [pytest.param(signal.SIGINT, 4, marks=pytest.mark.slow), (signal.SIGTERM, 2)]
+)
 def test_an_interrupted_command_has_its_workers_save_and_stop(lab, number, replicates):
     """Also with no run left to wait for."""
     with_callback(lab, lab.SMALL, "Slow")
