@@ -200,13 +200,13 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[Override]) -> int:
         return commands.print_config(recipe)
     if name == "fit":
         options = commands.FitOptions(
-            arguments.log_dir,
-            arguments.only,
-            arguments.fresh,
-            arguments.workers,
-            arguments.engine,
-            arguments.array,
-            arguments.given,
+            root=arguments.log_dir,
+            only=arguments.only,
+            fresh=arguments.fresh,
+            workers=arguments.workers,
+            engine=arguments.engine,
+            array=arguments.array,
+            arguments=arguments.given,
         )
         return commands.fit(recipe, options)
     return commands.evaluate(name, commands.finished(recipe, arguments.log_dir, arguments.only))

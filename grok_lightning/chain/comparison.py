@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
+from grok_lightning.chain.manifest import plain
 from grok_lightning.statistics import bootstrap_interval, quartiles
 
 
@@ -31,8 +32,8 @@ def compare(pairs: Iterable[Pair]) -> dict[str, Any]:
     for index, name in enumerate(("steps", "seconds")):
         column = [each[index] for each in ratios]
         interval = bootstrap_interval(column)
-        summary[name] = _plain(quartiles(column)[1]) if column else None
-        summary[f"{name}_interval"] = None if interval is None else [_plain(bound) for bound in interval]
+        summary[name] = plain(quartiles(column)[1]) if column else None
+        summary[f"{name}_interval"] = None if interval is None else [plain(bound) for bound in interval]
     return {**summary, "pairs": len(known)}
 
 
@@ -55,7 +56,3 @@ def _ratios(run: Measured, donors: Sequence[Measured], other: Measured) -> tuple
 
 def _quotient(slower: float, faster: float) -> float:
     return slower / faster if faster else math.inf
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -1,10 +1,7 @@
 """Who takes the runs of a walk: this process alone, or somebody else (see `workers` and `ray_crew`)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
-import torch
+from collections.abc import Sequence
 
 from grok_lightning.chain.plan import Run
 from grok_lightning.chain.take import Outcome, Taker
@@ -64,14 +61,3 @@ class Alone(Crew):
 
     def _pass_on(self) -> None:
         """Nobody else is there."""
-
-
-@contextmanager
-def threads(number: int | None) -> Iterator[None]:
-    """Compute on a number of threads for a while, so that a run gives the same bits alone as beside others."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

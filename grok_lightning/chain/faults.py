@@ -64,12 +64,10 @@ def _texts(faults: Iterable[Fault]) -> list[str]:
 
 
 def _also(stages: Sequence[str]) -> str:
-    if not stages:
-        return ""
-    named = (
-        stages if len(stages) <= MOST_STAGES else [*stages[: MOST_STAGES - 1], f"{len(stages) - MOST_STAGES + 1} more"]
-    )
-    return f" (also in {', '.join(named)})"
+    named = list(stages)
+    if len(stages) > MOST_STAGES:
+        named[MOST_STAGES - 1 :] = [f"{len(stages) - MOST_STAGES + 1} more"]
+    return f" (also in {', '.join(named)})" if stages else ""
 
 
 def unwritable(folder: object, error: OSError) -> ChainError:

@@ -38,11 +38,9 @@ def report_lock(folder: Path) -> Iterator[None]:
     Raises:
         ChainError: If the folder cannot be written.
     """
-    lock = FileLock(folder / REPORT_LOCK)
-    try:
-        lock.acquire()
-    except OSError as error:
-        raise unwritable(folder, error) from None
-    with lock:
-        lock.release()  # that of `acquire`; the one of `with` is still held
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(folder / REPORT_LOCK))
+        except OSError as error:
+            raise unwritable(folder, error) from None
         yield

@@ -1,6 +1,7 @@
 """What a run says of itself: `manifest.json` in its folder."""
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -94,6 +95,11 @@ def all_manifests(root: Path) -> Iterator[tuple[Path, Manifest]]:
             manifest = read_manifest(path.parent)
             if manifest is not None and not path.parent.is_symlink():
                 yield path.parent, manifest
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: it has neither infinity nor NaN, which become null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_atomically(path: Path, text: str) -> None:

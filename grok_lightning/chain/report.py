@@ -8,7 +8,7 @@ from typing import Any
 from grok_lightning.chain.comparison import compare
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.folders import LATEST_FILE, RECIPE_FILE
-from grok_lightning.chain.manifest import Manifest, read_manifest
+from grok_lightning.chain.manifest import Manifest, plain, read_manifest
 from grok_lightning.chain.recipe import Recipe, Stage, load_resolved
 from grok_lightning.statistics import kaplan_meier_quantile, quartiles
 
@@ -156,8 +156,3 @@ class Report:
         run = {"seed": manifest.seed, "seconds": finding.value("seconds"), "folder": str(finding.folder)}
         unfinished = {} if manifest.status == "finished" else {"status": manifest.status}
         return {**manifest.results, **run, **unfinished}
-
-
-def plain(value: float) -> float | None:
-    """Return a number as JSON has it: infinity, a step never reached, is null."""
-    return float(value) if math.isfinite(value) else None

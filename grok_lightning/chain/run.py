@@ -1,7 +1,6 @@
 """One run: one stage with one seed, built, given its weights, trained, tested and recorded; or resumed."""
 
 import hashlib
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from grok_lightning.callbacks import RunCheckpoint, RunRecord, StageProgress, newest_checkpoint
 from grok_lightning.chain.build import RunCLI, connect, data_sizes, network_of
 from grok_lightning.chain.interruption import Interruption
-from grok_lightning.chain.manifest import Manifest, write_atomically
+from grok_lightning.chain.manifest import Manifest, plain, write_atomically
 from grok_lightning.chain.merge import dump_yaml
 from grok_lightning.chain.plan import Run
 from grok_lightning.chain.processes import Processes
@@ -132,12 +131,7 @@ def _results(trainer: Trainer) -> dict[str, Any]:
         found = getattr(callback, "results", None)
         if callable(found):
             results.update(found())
-    return {name: value if _is_plain(value) else None for name, value in results.items()}
-
-
-def _is_plain(value: Any) -> bool:
-    """Say whether JSON has the value: it has neither infinity nor NaN."""
-    return not isinstance(value, float) or math.isfinite(value)
+    return {name: plain(value) for name, value in results.items()}
 
 
 def _describe(manifest: Manifest, cli: RunCLI) -> None:

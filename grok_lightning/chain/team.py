@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from grok_lightning.chain.crew import Alone, Crew, threads
+from grok_lightning.chain.crew import Alone, Crew
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.plan import CheckedStage, Run
 from grok_lightning.chain.take import Taker
@@ -102,3 +102,14 @@ def hire(team: Team, runs: Sequence[Run], taker: Taker) -> Iterator[Crew]:
     setting = WorkSetting(taker.place, team.threads or 1, taker.screen.is_live)
     with Workers(setting, workers, team.devices, taker.screen) as crew:
         yield crew
+
+
+@contextmanager
+def threads(number: int | None) -> Iterator[None]:
+    """Compute on a number of threads for a while, so that a run gives the same bits alone as beside others."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

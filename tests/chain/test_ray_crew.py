@@ -4,11 +4,10 @@ import sys
 
 import pytest
 
-from grok_lightning.chain.crew import threads
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.plan import check_recipe, make_plan
 from grok_lightning.chain.recipe import load_recipe, parse_override
-from grok_lightning.chain.team import Team, plan_team
+from grok_lightning.chain.team import Team, plan_team, threads
 
 
 def test_ray_trains_the_same_runs_and_only_what_fails_is_lost(lab, capsys):

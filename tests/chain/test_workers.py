@@ -14,13 +14,13 @@ import torch
 from rich.console import Console
 
 from grok_lightning.callbacks import StageInterrupted
-from grok_lightning.chain.crew import Crew, threads
+from grok_lightning.chain.crew import Crew
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.plan import check_recipe, make_plan
 from grok_lightning.chain.processes import Processes
 from grok_lightning.chain.recipe import load_recipe, parse_override
 from grok_lightning.chain.take import Outcome, Place, Taker
-from grok_lightning.chain.team import Team, plan_team, width
+from grok_lightning.chain.team import Team, plan_team, threads, width
 from grok_lightning.chain.walk import Walk
 from grok_lightning.terminal import Screen
 
