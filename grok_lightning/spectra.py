@@ -112,6 +112,18 @@ def top_character_share(vectors: Tensor, orders: Sequence[int]) -> Tensor:
     return torch.where(own == _conjugates(own), power, power + _conjugates(power)).max()
 
 
+def matrix_power(matrix: Tensor, power: float) -> Tensor:
+    """A power of a symmetric matrix; what rounding, or the matrix itself, has of negative eigenvalues counts as zero.
+
+    Args:
+        matrix: The matrix (width, width).
+        power: The exponent, positive.
+    """
+    values, vectors = torch.linalg.eigh(matrix)
+    powers: Tensor = values.clamp(min=0) ** power
+    return (vectors * powers) @ vectors.T
+
+
 def _conjugates(grid: Tensor) -> Tensor:
     """The entry at −k at the place of each character k."""
     axes = tuple(range(grid.ndim))

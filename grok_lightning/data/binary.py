@@ -6,12 +6,13 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from grok_lightning.circulants import OperandSymmetry
 from grok_lightning.data.batches import Equations
 from grok_lightning.data.equations import EquationDataModule
 from grok_lightning.data.split import LARGEST_SPLIT_SEED, PARTS, split_rows
 from grok_lightning.data.subset import TokenSubset
 from grok_lightning.data.vocabulary import Vocabulary
-from grok_lightning.operations import operation_table
+from grok_lightning.operations import abelian_group, operation_table
 
 NOISE_SEED = LARGEST_SPLIT_SEED + 1
 """Keeps the draw of wrong answers apart from the split."""
@@ -61,7 +62,7 @@ class BinaryOperationDataModule(EquationDataModule):
     ) -> None:
         super().__init__(batch_size, split_seed)
         _check_layout(layout)
-        self.table = operation_table(operation, modulus)
+        self.table, self.modulus = operation_table(operation, modulus), modulus
         self.values = torch.tensor(self.table.values)
         signs = {"op": self.table.symbol, "=": "="}
         self.layout = layout.split()
@@ -88,6 +89,16 @@ class BinaryOperationDataModule(EquationDataModule):
     def answer_names(self) -> tuple[str, ...]:
         """Names of the elements, each of which can be an answer."""
         return self.table.elements
+
+    @property
+    def symmetry(self) -> OperandSymmetry:
+        """The group behind the operation.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        positions = self.layout.index("a"), self.layout.index("b")
+        return OperandSymmetry(abelian_group(self.table.name, self.modulus), len(self.table.elements), positions)
 
     @property
     def pairs(self) -> Tensor:

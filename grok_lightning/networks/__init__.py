@@ -5,6 +5,7 @@ length). Beside them are the freezing of parameters in whole or in part, and the
 """
 
 from grok_lightning.networks.additive import AdditiveNetwork, exact_network
+from grok_lightning.networks.feature_machine import FeatureMachine
 from grok_lightning.networks.network import Network
 from grok_lightning.networks.quadratic import QuadraticMLP
 from grok_lightning.networks.rows import freeze, frozen_rows, joined_rows
@@ -14,6 +15,7 @@ from grok_lightning.networks.transformer import ArithmeticTransformer
 __all__ = [
     "AdditiveNetwork",
     "ArithmeticTransformer",
+    "FeatureMachine",
     "Network",
     "QuadraticMLP",
     "exact_network",

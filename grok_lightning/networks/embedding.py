@@ -35,6 +35,10 @@ class Embedding(nn.Module):
         """Φ of every token (vocabulary, width)."""
         return self.table.weight
 
+    def by_position(self, length: int) -> Tensor:
+        """The vector of every token at every position (length, vocabulary, width): here the same at all of them."""
+        return self.vectors().expand(length, -1, -1)
+
     def forward(self, tokens: Tensor) -> Tensor:
         """The vectors (batch, length, width) of tokens (batch, length)."""
         return F.embedding(tokens, self.vectors())
@@ -94,6 +98,40 @@ class PositionwiseEmbedding(Embedding):
         """The vectors of every token for every position (vocabulary · length, width)."""
         return self.vectors().reshape(-1, self.width)
 
+    def by_position(self, length: int) -> Tensor:
+        """The vector of every token at every position (length, vocabulary, width)."""
+        return self.vectors().view(-1, length, self.width).transpose(0, 1)
+
     def forward(self, tokens: Tensor) -> Tensor:
         """The vectors (batch, length, width) of tokens (batch, length), each for its own position."""
         return F.embedding(self.entries(tokens), self.places())
+
+
+class MappedEmbedding(PositionwiseEmbedding):
+    """A table with one vector for each token and position, behind a fixed linear map of one-hot sequences.
+
+    The vectors of the inputs T x, where T is symmetric, are the rows of T W₁ᵀ.
+
+    Args:
+        vocabulary_size: How many tokens there are.
+        length: How many positions there are.
+        width: The length of a vector for one position.
+
+    Attributes:
+        mapping: The map T (length · vocabulary, length · vocabulary), in the order of `Network.feature_matrix`.
+
+    Raises:
+        ValueError: If a size is below one.
+    """
+
+    mapping: Tensor
+
+    def __init__(self, vocabulary_size: int, length: int, width: int) -> None:
+        super().__init__(vocabulary_size, length, width)
+        self.register_buffer("mapping", torch.eye(length * vocabulary_size))
+
+    def vectors(self) -> Tensor:
+        """Φ of every token (vocabulary, length · width)."""
+        own = self.table.weight.view(-1, self.length, self.width).transpose(0, 1)
+        mapped = (self.mapping @ own.flatten(0, 1)).view_as(own)
+        return mapped.transpose(0, 1).flatten(1)

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from grok_lightning.circulants import OperandSymmetry
+from grok_lightning.networks.agop import average_gradient_outer_product
 from grok_lightning.networks.arguments import require_positive
 from grok_lightning.networks.classifier import LinearClassifier
 from grok_lightning.networks.embedding import Embedding
@@ -66,6 +68,34 @@ class Network(nn.Module):
         """Σ(Φ(a), Φ(b), …), one vector (batch, width) for each sequence of tokens (batch, length)."""
         states: Tensor = self.decoder(self.embedding(tokens))
         return states
+
+    def answer(self, embedded: Tensor) -> Tensor:
+        """Logits (batch, vocabulary) of the vectors (batch, length, width) of sequences: Ψ(Σ(…)) alone."""
+        logits: Tensor = self.classifier(self.decoder(embedded))
+        return logits
+
+    def feature_matrix(self) -> Tensor:
+        """Inner products of the vectors of tokens at positions (length · vocabulary, length · vocabulary).
+
+        Rows and columns run over the tokens at the first position, then over those at the second, and so on: one-hot
+        sequences. It is W₁ᵀW₁, the neural feature matrix of Radhakrishnan et al. (arXiv 2212.13881), where a matrix W₁
+        acts on one-hot sequences, and the matrix M of a feature machine.
+        """
+        vectors = self.embedding.by_position(self.length).flatten(0, 1)
+        return vectors @ vectors.T
+
+    def agop(self, tokens: Tensor, centred: bool = False) -> Tensor:
+        """Average gradient outer product of the logits over sequences of tokens, see `networks.agop`."""
+        return average_gradient_outer_product(self, tokens, centred)
+
+    @property
+    def wants_symmetry(self) -> bool:
+        """Whether `draw_inputs` is to be called before training."""
+        return False
+
+    def draw_inputs(self, symmetry: OperandSymmetry) -> None:
+        """Draw what of the network begins at random and depends on the operation; for networks that want it."""
+        raise NotImplementedError
 
     def token_vectors(self) -> Tensor:
         """Φ of every token (vocabulary, width), in the order of the vocabulary."""

@@ -1,11 +1,20 @@
 """The two-layer network with a quadratic activation."""
 
+from typing import Literal
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from grok_lightning.circulants import OperandSymmetry, random_circulant
+from grok_lightning.networks.agop import second_moment
+from grok_lightning.networks.arguments import require_choice
 from grok_lightning.networks.classifier import LinearClassifier
-from grok_lightning.networks.embedding import PositionwiseEmbedding
+from grok_lightning.networks.embedding import MappedEmbedding, PositionwiseEmbedding
 from grok_lightning.networks.network import Network
+from grok_lightning.spectra import matrix_power
+
+Inputs = Literal["one_hot", "random_circulant"]
+"""What a sequence is before anything is learned: one-hot vectors, or those times random features."""
 
 
 class SquaredSum(nn.Module):
@@ -32,28 +41,64 @@ class QuadraticMLP(Network):
         vocabulary_size: How many tokens there are.
         length: How many tokens a sequence has.
         width: Hidden units.
+        inputs: `one_hot`; or `random_circulant`, one-hot sequences times M^½ for random features M that fit the
+            operation, see `random_circulant` (Mallinar et al., section on circulant features for networks).
 
     Raises:
-        ValueError: If a size is below one.
+        ValueError: If a size is below one, or `inputs` has none of its values.
     """
 
     embedding: PositionwiseEmbedding
     decoder: SquaredSum
 
-    def __init__(self, vocabulary_size: int, length: int, *, width: int = 1024) -> None:
+    def __init__(self, vocabulary_size: int, length: int, *, width: int = 1024, inputs: Inputs = "one_hot") -> None:
+        require_choice("inputs", inputs, Inputs)
+        embedding = PositionwiseEmbedding if inputs == "one_hot" else MappedEmbedding
         super().__init__(
             vocabulary_size,
             length,
-            embedding=PositionwiseEmbedding(vocabulary_size, length, width),
+            embedding=embedding(vocabulary_size, length, width),
             decoder=SquaredSum(),
             classifier=LinearClassifier(width, vocabulary_size, bias=False),
         )
-        for weight, inputs in (
+        for weight, fan_in in (
             (self.embedding.table.weight, length * vocabulary_size),
             (self.classifier.output.weight, width),
         ):
-            nn.init.uniform_(weight, -(inputs**-0.5), inputs**-0.5)
+            nn.init.uniform_(weight, -(fan_in**-0.5), fan_in**-0.5)
 
     def decode(self, tokens: Tensor) -> Tensor:
         """One vector (batch, width) for each sequence of tokens (batch, length)."""
         return self.decoder.decode(self.embedding.places(), self.embedding.entries(tokens))
+
+    @property
+    def wants_symmetry(self) -> bool:
+        """Whether the inputs are to be drawn for the operation."""
+        return isinstance(self.embedding, MappedEmbedding)
+
+    def draw_inputs(self, symmetry: OperandSymmetry) -> None:
+        """Draw the random features behind the inputs."""
+        features = random_circulant(symmetry, self.vocabulary_size, self.length)
+        self.embedding.get_buffer("mapping").copy_(matrix_power(features, 0.5))
+
+    def agop(self, tokens: Tensor, centred: bool = False) -> Tensor:
+        """Average gradient outer product of the logits, in closed form.
+
+        J(x) = 2 W₂ diag(h) W₁ with h = W₁ x, so that their outer products add up to 4 W₁ᵀ (W₂ᵀW₂ ∘ S) W₁, with S the
+        second moment (or covariance) of h.
+        """
+        vectors = self.embedding.by_position(self.length).flatten(0, 1)
+        inner = self._readout() * second_moment(self.embedding(tokens).sum(1), centred)
+        return 4 * vectors @ inner @ vectors.T
+
+    def agop_trace(self, tokens: Tensor) -> Tensor:
+        """Trace () of the AGOP, which can be differentiated: the mean of ‖J‖², 4 Σ_kl (W₂ᵀW₂)_kl h_k h_l ⟨w_k, w_l⟩."""
+        vectors = self.embedding.by_position(self.length).flatten(0, 1)
+        hidden = F.embedding_bag(self.embedding.entries(tokens), self.embedding.places(), mode="sum")
+        inner = self._readout() * (vectors.T @ vectors)
+        return 4 * ((hidden @ inner) * hidden).sum() / len(tokens)
+
+    def _readout(self) -> Tensor:
+        """W₂ᵀW₂ (width, width)."""
+        weight = self.classifier.output.weight
+        return weight.T @ weight

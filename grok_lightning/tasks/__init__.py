@@ -1,6 +1,7 @@
 """One LightningModule for each family of tasks: what a loss is, what is measured, and one step shared by all parts."""
 
 from grok_lightning.tasks.equation import EquationTask
+from grok_lightning.tasks.feature_machine import FeatureMachineTask
 from grok_lightning.tasks.network_task import NetworkTask
 
-__all__ = ["EquationTask", "NetworkTask"]
+__all__ = ["EquationTask", "FeatureMachineTask", "NetworkTask"]

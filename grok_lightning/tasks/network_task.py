@@ -88,12 +88,14 @@ class NetworkTask(LightningModule):
         """Build the network for a data module that is set up; the second time nothing happens.
 
         Raises:
-            ValueError: If the data has no vocabulary.
+            ValueError: If the data has no vocabulary, or no symmetry where the network needs one.
         """
         if not hasattr(datamodule, "vocabulary"):
             raise ValueError(f"{type(self).__name__} needs data with a vocabulary, such as BinaryOperationDataModule")
         if not self.is_connected:
             self._build(tuple(datamodule.vocabulary), datamodule.length)
+            if self.network.wants_symmetry:
+                self._draw_inputs(datamodule)
 
     def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
         """Refuse what this task cannot work with, before anything trains.
@@ -215,6 +217,13 @@ class NetworkTask(LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
             self.network = self.make_network(len(vocabulary), length)
+
+    def _draw_inputs(self, datamodule: Any) -> None:
+        if not hasattr(datamodule, "symmetry"):
+            raise ValueError("inputs: random_circulant needs data of one binary operation, BinaryOperationDataModule")
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            torch.default_generator.manual_seed(self.seed)
+            self.network.draw_inputs(datamodule.symmetry)
 
     def _build_optimizer(self, named: Iterable[tuple[str, nn.Parameter]]) -> tuple[Optimizer, list[LRScheduler]]:
         optimizer = build_optimizer(self.make_optimizer, named, self.parameter_rules)
