@@ -48,6 +48,11 @@ class OperandSymmetry:
         """The members of the group by their coordinates (members,)."""
         return torch.tensor(self.group.members)
 
+    def inputs(self, vocabulary_size: int, ordered: bool) -> Tensor:
+        """The one-hot inputs of the operands, by number, or the members by their coordinates: see `block`."""
+        elements = self.order if ordered else torch.arange(self.size)
+        return torch.cat([position * vocabulary_size + elements for position in self.positions])
+
     def block(self, matrix: Tensor, vocabulary_size: int) -> Tensor:
         """The part (size, size) of a feature matrix that pairs the second operand (rows) with the first (columns).
 

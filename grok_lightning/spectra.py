@@ -120,8 +120,8 @@ def matrix_power(matrix: Tensor, power: float) -> Tensor:
         power: The exponent, positive.
     """
     values, vectors = torch.linalg.eigh(matrix)
-    powers: Tensor = values.clamp(min=0) ** power
-    return (vectors * powers) @ vectors.T
+    power_of: Tensor = (vectors * values.clamp(min=0) ** power) @ vectors.T
+    return power_of
 
 
 def _conjugates(grid: Tensor) -> Tensor:

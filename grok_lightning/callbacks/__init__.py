@@ -3,7 +3,9 @@
 from grok_lightning.callbacks.cadence import Cadence, next_boundary
 from grok_lightning.callbacks.characters import CharacterShare
 from grok_lightning.callbacks.checkpoint import RunCheckpoint, StageInterrupted, newest_checkpoint
+from grok_lightning.callbacks.enforced import EnforcedCirculant
 from grok_lightning.callbacks.evaluation import Evaluation
+from grok_lightning.callbacks.features import FeatureProgress
 from grok_lightning.callbacks.milestones import Milestones
 from grok_lightning.callbacks.pictures import AnswerGrid, PictureData, Pictures
 from grok_lightning.callbacks.progress import StageProgress
@@ -14,7 +16,9 @@ __all__ = [
     "AnswerGrid",
     "Cadence",
     "CharacterShare",
+    "EnforcedCirculant",
     "Evaluation",
+    "FeatureProgress",
     "Milestones",
     "PictureData",
     "Pictures",

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import nn
 
 from grok_lightning.operations import AbelianGroup, abelian_group
 from grok_lightning.spectra import top_character_share
@@ -34,9 +35,9 @@ class CharacterShare(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the groups."""
-        self.check(trainer.datamodule)  # type: ignore[attr-defined]
+        self.check_run(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
 
-    def check(self, datamodule: Any) -> None:
+    def check_run(self, network: nn.Module, datamodule: LightningDataModule | None) -> None:
         """Refuse data whose elements have no such groups.
 
         Raises:

@@ -117,7 +117,7 @@ class Pictures(Callback):
         """
         if stage == "fit":
             _offering(pl_module)
-            if not _writers(trainer):
+            if not figure_writers(trainer):
                 rank_zero_warn("Pictures draws nothing: no logger takes figures, as TensorBoardLogger does")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -143,7 +143,7 @@ class Pictures(Callback):
         self.last_step = state_dict["last_step"]
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        writers = _writers(trainer) if trainer.is_global_zero else []
+        writers = figure_writers(trainer) if trainer.is_global_zero else []
         if not writers:
             return
         with _evaluating(pl_module):
@@ -182,7 +182,8 @@ def _offering(module: LightningModule) -> OffersPictures:
     return module
 
 
-def _writers(trainer: Trainer) -> list[Any]:
+def figure_writers(trainer: Trainer) -> list[Any]:
+    """The experiments of a Trainer's loggers that take figures."""
     experiments = [getattr(logger, "experiment", None) for logger in trainer.loggers]
     return [experiment for experiment in experiments if hasattr(experiment, "add_figure")]
 

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from safetensors.torch import save_file
 from torch import nn
 
@@ -38,7 +38,7 @@ class Snapshots(Callback):
         self.cadence = Cadence(every_n_steps, growth)
         self.next_step = 0
 
-    def check(self, network: nn.Module) -> None:
+    def check_run(self, network: nn.Module, datamodule: LightningDataModule | None) -> None:
         """Refuse a network that lacks one of the parts.
 
         Raises:
@@ -51,7 +51,7 @@ class Snapshots(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the untrained weights."""
-        self.check(_network(pl_module))
+        self.check_run(_network(pl_module), None)
         self._save_if_due(trainer, pl_module)
 
     def on_train_batch_end(

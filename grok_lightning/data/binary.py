@@ -90,15 +90,18 @@ class BinaryOperationDataModule(EquationDataModule):
         """Names of the elements, each of which can be an answer."""
         return self.table.elements
 
-    @property
-    def symmetry(self) -> OperandSymmetry:
-        """The group behind the operation.
+    def symmetry(self, operation: str | None = None) -> OperandSymmetry:
+        """Return the group behind an operation, with the operands of these equations.
+
+        Args:
+            operation: Another operation on the same elements; that of the equations if not given.
 
         Raises:
-            ValueError: If there is none.
+            ValueError: If the operation has no group on these elements.
         """
         positions = self.layout.index("a"), self.layout.index("b")
-        return OperandSymmetry(abelian_group(self.table.name, self.modulus), len(self.table.elements), positions)
+        group = abelian_group(operation or self.table.name, self.modulus)
+        return OperandSymmetry(group, len(self.table.elements), positions)
 
     @property
     def pairs(self) -> Tensor:

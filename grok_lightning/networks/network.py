@@ -94,8 +94,7 @@ class Network(nn.Module):
         return False
 
     def draw_inputs(self, symmetry: OperandSymmetry) -> None:
-        """Draw what of the network begins at random and depends on the operation; for networks that want it."""
-        raise NotImplementedError
+        """Draw what begins at random and depends on the operation; in most networks nothing does."""
 
     def token_vectors(self) -> Tensor:
         """Φ of every token (vocabulary, width), in the order of the vocabulary."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from grok_lightning.callbacks import CharacterShare, Evaluation, Snapshots, next_boundary
+from grok_lightning.callbacks import Evaluation, next_boundary
 from grok_lightning.networks import Network, freeze, frozen_rows, plain_named_parameters
 from grok_lightning.optim import ParameterRule, build_optimizer
 from grok_lightning.tasks.descent import descent_of
@@ -110,10 +110,8 @@ class NetworkTask(LightningModule):
         self._build_optimizer([(n, nn.Parameter(torch.empty(0))) for n, _ in plain_named_parameters(self.network)])
         Evaluation.check(trainer)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, Snapshots):
-                callback.check(self.network)
-            if isinstance(callback, CharacterShare):
-                callback.check(datamodule)
+            if hasattr(callback, "check_run"):
+                callback.check_run(self.network, datamodule)
 
     def configure_model(self) -> None:
         """Build the network where nobody has connected the task before; without a Trainer the checkpoint will do it."""
@@ -223,7 +221,7 @@ class NetworkTask(LightningModule):
             raise ValueError("inputs: random_circulant needs data of one binary operation, BinaryOperationDataModule")
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.default_generator.manual_seed(self.seed)
-            self.network.draw_inputs(datamodule.symmetry)
+            self.network.draw_inputs(datamodule.symmetry())
 
     def _build_optimizer(self, named: Iterable[tuple[str, nn.Parameter]]) -> tuple[Optimizer, list[LRScheduler]]:
         optimizer = build_optimizer(self.make_optimizer, named, self.parameter_rules)

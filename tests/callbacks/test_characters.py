@@ -32,7 +32,7 @@ def test_the_shares_are_logged_at_every_evaluation(train, kept):
 
 
 def test_compositions_are_measured_too():
-    CharacterShare().check(CompositionDataModule("a + b * c", 7))
+    CharacterShare().check_run(None, CompositionDataModule("a + b * c", 7))
 
 
 @pytest.mark.parametrize("operations", [[], "add"])
@@ -44,6 +44,6 @@ def test_no_operation_is_refused(operations):
 def test_data_without_such_groups_are_refused():
     torch.manual_seed(0)
     with pytest.raises(ValueError, match="the elements of these data are none"):
-        CharacterShare().check(BinaryOperationDataModule("compose(3)", None))
+        CharacterShare().check_run(None, BinaryOperationDataModule("compose(3)", None))
     with pytest.raises(ValueError, match=r"CharacterShare: operation 'sum_of_squares' .* leave it out"):
-        CharacterShare(["sum_of_squares"]).check(BinaryOperationDataModule("add", 5))
+        CharacterShare(["sum_of_squares"]).check_run(None, BinaryOperationDataModule("add", 5))

@@ -1,0 +1,82 @@
+"""What a feature machine would answer if its features were exactly circulant."""
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import nn
+
+from grok_lightning.circulants import OperandSymmetry, enforced_circulant
+from grok_lightning.networks import FeatureMachine
+
+
+class EnforcedCirculant(Callback):
+    """Makes the features of a copy circulant at each evaluation, solves anew, and evaluates that; a side branch.
+
+    The machine itself goes on as it is (Mallinar et al., arXiv 2407.20199, appendix on enforcing circulants; see
+    `enforced_circulant`). Logged as `enforced/loss` and `enforced/accuracy` on the validation part.
+
+    Result: `enforced_grokked_at`, the first step at which the enforced accuracy is at or above the threshold.
+
+    Args:
+        threshold: Accuracy that counts as learned.
+        ridge: What is added to the diagonal of the kernel matrix.
+
+    Raises:
+        ValueError: If the threshold is no accuracy; before training, if the network is no feature machine, or the data
+            have no group.
+    """
+
+    def __init__(self, threshold: float = 0.99, ridge: float = 0.0) -> None:
+        if not 0 < threshold <= 1:
+            raise ValueError(f"threshold is {threshold}; expected an accuracy above 0 and at most 1")
+        self.threshold, self.ridge = threshold, ridge
+        self.grokked_at: int | None = None
+
+    def check_run(self, network: nn.Module, datamodule: LightningDataModule | None) -> None:
+        """Refuse what has no circulant features.
+
+        Raises:
+            ValueError: If the network is no feature machine, or the data have no group.
+        """
+        self._parts(network, datamodule)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make a copy circulant, and evaluate it."""
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.global_step:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        network, symmetry = self._parts(pl_module.network, data)
+        machine = copy.deepcopy(network)
+        machine.set_features(enforced_circulant(symmetry, network.feature_matrix().detach(), network.vocabulary_size))
+        train, (tokens, answers) = data.part("train"), data.part("val")
+        machine.fit(train.tokens, train.answers, self.ridge)
+        with torch.no_grad():
+            logits = machine(tokens)
+        accuracy = (logits.argmax(-1) == answers).double().mean()
+        loss = F.mse_loss(logits, F.one_hot(answers, logits.shape[-1]).to(logits.dtype))
+        if self.grokked_at is None and accuracy >= self.threshold:
+            self.grokked_at = trainer.global_step
+        pl_module.log_dict({"enforced/loss": loss, "enforced/accuracy": accuracy})
+
+    def results(self) -> dict[str, int | None]:
+        """Return when the enforced features answered right."""
+        return {"enforced_grokked_at": self.grokked_at}
+
+    def state_dict(self) -> dict[str, int | None]:
+        """Return what was found so far."""
+        return {"grokked_at": self.grokked_at}
+
+    def load_state_dict(self, state_dict: dict[str, int | None]) -> None:
+        """Continue from what was found so far."""
+        self.grokked_at = state_dict["grokked_at"]
+
+    @staticmethod
+    def _parts(network: Any, datamodule: Any) -> tuple[FeatureMachine, OperandSymmetry]:
+        if not isinstance(network, FeatureMachine):
+            raise ValueError(f"EnforcedCirculant is for a FeatureMachine, not for a {type(network).__name__}")
+        if not hasattr(datamodule, "symmetry"):
+            raise ValueError("EnforcedCirculant is for data of a binary operation; these are none")
+        return network, datamodule.symmetry()

@@ -1,0 +1,143 @@
+"""How features grow: measures of the feature matrix at evaluations, its history, and pictures of both."""
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import Tensor
+
+from grok_lightning.callbacks.cadence import Cadence
+from grok_lightning.callbacks.pictures import figure_writers
+from grok_lightning.circulants import ORIENTATIONS, OperandSymmetry
+from grok_lightning.metrics import AgopCorrelation, CirculantDeviation, FeatureAlignment
+from grok_lightning.metrics_table import METRICS_FILE, read_metrics
+from grok_lightning.networks import Network
+from grok_lightning.spectra import matrix_power
+
+Matrix = Literal["features", "agop"]
+
+
+class FeatureProgress(Callback):
+    """Logs at evaluations how the feature matrix of a network, or the root of its AGOP, becomes circulant.
+
+    Logged as `features/…`: `CirculantDeviation`; `AgopCorrelation` if the AGOP is measured; and, when training ends,
+    for every step of the history, `FeatureAlignment` with the last matrix. The history is part of the checkpoint. When
+    training ends, two pictures go to the run folder and to TensorBoard: `progress.png`, the curves, and
+    `features.png`, the matrix over time.
+
+    Result: `orientation`, the one along which the last matrix deviates less, `diagonal` or `antidiagonal`.
+
+    Args:
+        matrix: `features`, the matrix M of a feature machine, or W₁ᵀW₁ of a network; or `agop`, the root of the AGOP
+            over the training equations, which costs about a pass over these for each token.
+        operation: The operation whose group orders the elements; by default that of the data.
+        every_n_steps: Smallest number of steps between matrices of the history.
+        growth: Ratio of their steps, 1 for evenly spaced ones.
+
+    Raises:
+        ValueError: If an argument is out of range; before training, if the data are not of binary operations, or the
+            operation has no group.
+    """
+
+    def __init__(
+        self, matrix: Matrix = "features", operation: str | None = None, every_n_steps: int = 1, growth: float = 1.0
+    ) -> None:
+        if matrix not in get_args(Matrix):
+            raise ValueError(f"matrix is {matrix!r}; expected features or agop")
+        self.matrix, self.operation = matrix, operation
+        self.cadence = Cadence(every_n_steps, growth)
+        self.due = 0
+        self.history: dict[int, Tensor] = {}
+        self.orientation: str | None = None
+        self.symmetry: OperandSymmetry | None = None
+
+    def check_run(self, network: Network, datamodule: LightningDataModule | None) -> None:
+        """Refuse data whose elements have no such group.
+
+        Raises:
+            ValueError: If they have none.
+        """
+        symmetry = getattr(datamodule, "symmetry", None)
+        if symmetry is None:
+            raise ValueError("FeatureProgress is for data of binary operations; these are none")
+        try:
+            self.symmetry = symmetry(self.operation)
+        except ValueError as error:
+            raise ValueError(f"FeatureProgress: {error}; give its `operation` another one, such as add") from None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the group."""
+        self.check_run(pl_module.network, trainer.datamodule)  # type: ignore[arg-type, attr-defined]
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the matrix, and keep it where the history is due."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        network: Any = pl_module.network
+        features, root = self._matrices(network, trainer.datamodule)  # type: ignore[attr-defined]
+        measured = CirculantDeviation(self._group, network.vocabulary_size)(features if root is None else root)
+        self._keep(trainer.global_step, features if root is None else root)
+        if root is not None:
+            measured |= AgopCorrelation()(features, root)
+        if measured["deviation"].isfinite():
+            self.orientation = min(ORIENTATIONS, key=lambda name: float(measured[f"deviation_{name}"]))
+        pl_module.log_dict({f"features/{name}": value for name, value in measured.items() if value.isfinite()})
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare the history with its last matrix, and draw."""
+        if not trainer.is_global_zero or not self.history:
+            return
+        network: Any = pl_module.network
+        alignment = FeatureAlignment(self.history[max(self.history)], self._group, network.vocabulary_size)
+        for step, matrix in self.history.items():
+            values = {name: float(value) for name, value in alignment(matrix).items() if value.isfinite()}
+            for logger in trainer.loggers:
+                logger.log_metrics({f"features/{name}": value for name, value in values.items()}, step)
+        self._draw(trainer, network)
+
+    def results(self) -> dict[str, str | None]:
+        """Return which orientation won."""
+        return {"orientation": self.orientation}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the history, and when it is due again."""
+        return {"history": dict(self.history), "due": self.due, "orientation": self.orientation}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the history."""
+        self.history, self.due = dict(state_dict["history"]), state_dict["due"]
+        self.orientation = state_dict["orientation"]
+
+    @property
+    def _group(self) -> OperandSymmetry:
+        assert self.symmetry is not None, "check_run has not been called"
+        return self.symmetry
+
+    @torch.no_grad()
+    def _matrices(self, network: Network, datamodule: Any) -> tuple[Tensor, Tensor | None]:
+        """Return the feature matrix, and the root of the AGOP where that is asked for."""
+        features = network.feature_matrix()
+        if self.matrix == "features":
+            return features, None
+        return features, matrix_power(network.agop(datamodule.part("train").tokens).detach(), 0.5)
+
+    def _keep(self, step: int, matrix: Tensor) -> None:
+        if step >= self.due:
+            self.history[step] = matrix.cpu().clone()
+        while self.due <= step:
+            self.due = self.cadence.after(self.due)
+
+    def _draw(self, trainer: Trainer, network: Network) -> None:
+        from grok_lightning.figures import feature_matrices, progress_curves
+
+        folder = Path(trainer.default_root_dir)
+        by_number, by_group = (self._group.inputs(network.vocabulary_size, ordered) for ordered in (False, True))
+        orders = {"by number": by_number, "by the group's coordinates": by_group}
+        figures = {"features": feature_matrices(self.history, orders)}
+        if (folder / METRICS_FILE).is_file():
+            figures["progress"] = progress_curves({name: tuple(s) for name, s in read_metrics(folder).items()})
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png", dpi=160)
+            for writer in figure_writers(trainer):
+                writer.add_figure(f"pictures/{name}", figure, global_step=trainer.global_step)
