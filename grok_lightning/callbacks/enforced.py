@@ -77,6 +77,7 @@ class EnforcedCirculant(Callback):
     def _parts(network: Any, datamodule: Any) -> tuple[FeatureMachine, OperandSymmetry]:
         if not isinstance(network, FeatureMachine):
             raise ValueError(f"EnforcedCirculant is for a FeatureMachine, not for a {type(network).__name__}")
-        if not hasattr(datamodule, "symmetry"):
-            raise ValueError("EnforcedCirculant is for data of a binary operation; these are none")
-        return network, datamodule.symmetry()
+        try:
+            return network, datamodule.symmetry()
+        except ValueError as error:
+            raise ValueError(f"EnforcedCirculant: {error}") from None

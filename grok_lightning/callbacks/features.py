@@ -10,6 +10,7 @@ from torch import Tensor
 from grok_lightning.callbacks.cadence import Cadence
 from grok_lightning.callbacks.pictures import figure_writers
 from grok_lightning.circulants import ORIENTATIONS, OperandSymmetry
+from grok_lightning.figures import feature_matrices, progress_curves
 from grok_lightning.metrics import AgopCorrelation, CirculantDeviation, FeatureAlignment
 from grok_lightning.metrics_table import METRICS_FILE, read_metrics
 from grok_lightning.networks import Network
@@ -58,13 +59,13 @@ class FeatureProgress(Callback):
         Raises:
             ValueError: If they have none.
         """
-        symmetry = getattr(datamodule, "symmetry", None)
-        if symmetry is None:
-            raise ValueError("FeatureProgress is for data of binary operations; these are none")
+        data: Any = datamodule
         try:
-            self.symmetry = symmetry(self.operation)
+            self.symmetry = data.symmetry(self.operation)
         except ValueError as error:
-            raise ValueError(f"FeatureProgress: {error}; give its `operation` another one, such as add") from None
+            raise ValueError(
+                f"FeatureProgress: {error}; its `operation` names the one that orders the elements"
+            ) from None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the group."""
@@ -129,15 +130,15 @@ class FeatureProgress(Callback):
             self.due = self.cadence.after(self.due)
 
     def _draw(self, trainer: Trainer, network: Network) -> None:
-        from grok_lightning.figures import feature_matrices, progress_curves
-
         folder = Path(trainer.default_root_dir)
         by_number, by_group = (self._group.inputs(network.vocabulary_size, ordered) for ordered in (False, True))
-        orders = {"by number": by_number, "by the group's coordinates": by_group}
+        orders = {"by number": by_number}
+        if not torch.equal(by_number, by_group):
+            orders["by the group's coordinates"] = by_group
         figures = {"features": feature_matrices(self.history, orders)}
         if (folder / METRICS_FILE).is_file():
-            figures["progress"] = progress_curves({name: tuple(s) for name, s in read_metrics(folder).items()})
+            figures["progress"] = progress_curves(read_metrics(folder))
         for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=160)
+            figure.savefig(folder / f"{name}.png", dpi=200)
             for writer in figure_writers(trainer):
                 writer.add_figure(f"pictures/{name}", figure, global_step=trainer.global_step)

@@ -1,12 +1,17 @@
-"""Phase diagrams: any result of a varied stage over any two axes of the grid."""
+"""Phase diagrams: any result of a varied stage over any two axes of the grid.
+
+Stages that vary along one axis alone have no diagram but a line each, all in one picture.
+"""
 
 import itertools
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from grok_lightning.chain.axes import Axis
@@ -14,10 +19,7 @@ from grok_lightning.chain.faults import ChainError, nearest, unwritable
 from grok_lightning.chain.report import Report
 from grok_lightning.chain.stages import point_text
 from grok_lightning.chain.vary import Point
-from grok_lightning.figures import PhaseAxis, phase_diagram
-
-ALONE = PhaseAxis("", [""])
-"""The second axis of a grid that has only one."""
+from grok_lightning.figures import PhaseAxis, phase_diagram, result_curves
 
 
 class Choice(NamedTuple):
@@ -54,26 +56,48 @@ class Diagram(NamedTuple):
     up: PhaseAxis
 
 
-def save_phases(report: Report, choice: Choice) -> list[Path]:
-    """Draw a result of every varied stage over two axes into the recipe's folder, and return the files.
+class Lines(NamedTuple):
+    """The numbers of the stages that vary along one axis alone.
 
-    A stage that varies along more axes has a diagram for each combination of their values.
+    Attributes:
+        levels: Quartiles over seeds `(values, 3)` by the name of the stage: infinite where too few seeds ever had the
+            result, NaN if none ran.
+        across: The axis.
+        places: Its values, None if some are no numbers.
+    """
+
+    levels: dict[str, NDArray[np.float64]]
+    across: PhaseAxis
+    places: list[float] | None
+
+
+def save_phases(report: Report, choice: Choice) -> list[Path]:
+    """Draw a result of every varied stage over its axes into the recipe's folder, and return the files.
+
+    A stage that varies along two axes has a diagram, and one for each combination of the values of further axes. The
+    stages that vary along one and the same axis alone share a picture.
 
     Raises:
         ChainError: If there is no grid, axis or result of that name, or the folder cannot be written.
     """
-    paths = []
+    quantity, paths = choice.result.replace("_", " "), []
     for stage, point, medians, shares, across, up in phases(report, choice):
-        words = ("phase", choice.result, stage, point_text(point))
-        where = "_".join(re.sub(r"[^\w.=+~-]+", "_", word) for word in words if word)
         title = f"{report.name}: {stage} {point_text(point)}".strip()
-        figure = phase_diagram(medians, shares, across, up, choice.result.replace("_", " "), title)
-        paths.append(report.folder / f"{where}.png")
-        try:
-            figure.savefig(paths[-1], dpi=160)
-        except OSError as error:
-            raise unwritable(report.folder, error) from None
+        figure = phase_diagram(medians, shares, across, up, quantity, title)
+        paths.append(_save(figure, report.folder, choice.result, stage, point_text(point)))
+    for levels, across, places in lines(report, choice):
+        figure = result_curves(levels, across, quantity, report.name, places)
+        paths.append(_save(figure, report.folder, choice.result, across.name))
     return paths
+
+
+def _save(figure: Figure, folder: Path, *words: str) -> Path:
+    path = folder / ("_".join(re.sub(r"[^\w.=+~-]+", "_", word) for word in ("phase", *words) if word) + ".png")
+    try:
+        figure.savefig(path, dpi=160)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    return path
 
 
 def phases(report: Report, choice: Choice) -> Iterator[Diagram]:
@@ -82,20 +106,38 @@ def phases(report: Report, choice: Choice) -> Iterator[Diagram]:
     Raises:
         ChainError: If there is no grid, axis or result of that name.
     """
-    _check(report, choice)
-    for stage in report.recipe.bodies:
-        here = next(each.point for each in report.recipe.stages.values() if each.base == stage)
-        axes = {axis.name: axis for axis in report.recipe.axes if axis.name in here}
-        if not axes or not {choice.across, choice.up} <= {*axes, None}:
-            continue  # a stage that does not vary, or not along these
-        across = axes.pop(choice.across or next(name for name in axes if name != choice.up or len(axes) == 1))
-        up = axes.pop(choice.up or next(iter(axes)), None) if axes else None
+    for stage, axes in _varied(report, choice).items():
+        if len(axes) == 1:
+            continue
+        across = axes.pop(choice.across or next(name for name in axes if name != choice.up))
+        up = axes.pop(choice.up or next(iter(axes)))
         for texts in itertools.product(*(axis.values for axis in axes.values())):
             yield _diagram(report, stage, dict(zip(axes, texts, strict=True)), _shown(across), _shown(up), choice)
 
 
-def _shown(axis: Axis | None) -> PhaseAxis:
-    return ALONE if axis is None else PhaseAxis(axis.name, list(axis.values))
+def lines(report: Report, choice: Choice) -> Iterator[Lines]:
+    """Yield the results of the stages that vary along one axis alone, for each such axis.
+
+    Raises:
+        ChainError: If there is no grid, axis or result of that name.
+    """
+    alone = {stage: next(iter(axes)) for stage, axes in _varied(report, choice).items() if len(axes) == 1}
+    for axis in (axis for axis in report.recipe.axes if axis.name in alone.values()):
+        levels = {stage: _levels(report, stage, axis, choice) for stage, name in alone.items() if name == axis.name}
+        numbers = [value for value in axis.values.values() if type(value) in (int, float) and math.isfinite(value)]
+        yield Lines(levels, _shown(axis), numbers if len(numbers) == len(axis.values) else None)
+
+
+def _varied(report: Report, choice: Choice) -> dict[str, dict[str, Axis]]:
+    """Return the axes of each stage that varies along those chosen."""
+    _check(report, choice)
+    points = {each.base: each.point for each in report.recipe.stages.values()}
+    axes = {name: {a.name: a for a in report.recipe.axes if a.name in points[name]} for name in report.recipe.bodies}
+    return {name: its for name, its in axes.items() if its and {choice.across, choice.up} <= {*its, None}}
+
+
+def _shown(axis: Axis) -> PhaseAxis:
+    return PhaseAxis(axis.name, list(axis.values))
 
 
 def _diagram(report: Report, stage: str, point: Point, across: PhaseAxis, up: PhaseAxis, choice: Choice) -> Diagram:
@@ -108,6 +150,12 @@ def _diagram(report: Report, stage: str, point: Point, across: PhaseAxis, up: Ph
             medians[row, column] = report.quartiles(name, choice.result)[1]
             shares[row, column] = np.isfinite(values).mean()
     return Diagram(stage, point, medians, shares, across, up)
+
+
+def _levels(report: Report, stage: str, axis: Axis, choice: Choice) -> NDArray[np.float64]:
+    names = [_stage_at(report, stage, {axis.name: text}) for text in axis.values]
+    nothing = (math.nan,) * 3
+    return np.array([report.quartiles(n, choice.result) if report.values(n, choice.result) else nothing for n in names])
 
 
 def _stage_at(report: Report, base: str, point: Point) -> str:

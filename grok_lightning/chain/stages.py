@@ -10,7 +10,9 @@ from grok_lightning.chain.merge import Config
 RUN_KEYS = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
 """Keys of one run: those of a LightningCLI config."""
 STAGE_KEYS = (*RUN_KEYS, "transfer", "compare_to", "replicates")
-TRANSFER_KEYS = ("from", "parts", "tokens", "freeze")
+TRANSFER_KEYS = ("from", "parts", "tokens", "match", "freeze")
+MATCHES = ("names", "coordinates")
+"""By what the tokens of two vocabularies are matched."""
 LARGEST_SEED = 2**32 - 1
 
 
@@ -23,12 +25,15 @@ class TransferSpec:
         parts: Parts of the network (`embedding`, `decoder`, `classifier`), or patterns of tensor names.
         tokens: Names of the tokens whose rows move, null for all that both vocabularies know.
         freeze: Whether what landed stays as it is; or the parts of which that is true.
+        match: What makes a token here that of the donor: the same name, or the same coordinates in the group behind
+            the operation, such as the discrete logarithm for ·; `tokens` are then coordinates.
     """
 
     source: str
     parts: tuple[str, ...]
     tokens: tuple[str, ...] | None = None
     freeze: bool | tuple[str, ...] = False
+    match: str = "names"
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,11 @@ def _read_transfer(item: Any, where: str, faults: list[Fault]) -> TransferSpec |
         tokens = _read_names(_as_texts(tokens), "[0, 1, 2]", f"{where}.tokens", faults)
     if not isinstance(freeze, bool):
         freeze = _read_names(freeze, "[embedding], or true or false", f"{where}.freeze", faults)
-    return TransferSpec(str(source), parts, tokens, freeze) if len(faults) == before else None
+    match = item.get("match", MATCHES[0])
+    if match not in MATCHES:
+        message = f"expected {' or '.join(MATCHES)}, found {shown(match)}{nearest(str(match), MATCHES)}"
+        faults.append(Fault(f"{where}.match", message))
+    return TransferSpec(str(source), parts, tokens, freeze, match) if len(faults) == before else None
 
 
 def _as_texts(tokens: Any) -> Any:

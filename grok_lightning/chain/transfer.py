@@ -203,15 +203,20 @@ def _token_rows(
     """Return the tokens that move, each with its row in the donor and here; None where rows mean no tokens."""
     if spec.tokens is not None and not by_token:
         faults.append(f"tokens are given, but nothing in {', '.join(spec.parts)} has rows for tokens")
-    if donor.vocabulary is None or target.vocabulary is None:
+    by_name = spec.match == "names"
+    names_there, names_here = (each.vocabulary if by_name else each.coordinates for each in (donor, target))
+    if not by_name and (names_there is None or names_here is None):
+        whose = "the donor" if names_there is None else "this network"
+        faults.append(f"match: coordinates, but the data of {whose} have no group that gives tokens a place in it")
+    if names_there is None or names_here is None:
         return None
-    there = {token: row for row, token in enumerate(donor.vocabulary)}
-    common = {token: (there[token], row) for row, token in enumerate(target.vocabulary) if token in there}
+    there = {token: row for row, token in enumerate(names_there)}
+    common = {token: (there[token], row) for row, token in enumerate(names_here) if token in there}
     for token in spec.tokens or ():
         if token not in common:
             faults.append(f"tokens: {token!r} is not known to both{nearest(token, common)}")
     if not common and by_token:
-        known = f"{_some(donor.vocabulary)} there, {_some(target.vocabulary)} here"
+        known = f"{_some(names_there)} there, {_some(names_here)} here"
         faults.append(f"donor and network have no token in common: {known}")
     return [(token, *rows) for token, rows in common.items() if spec.tokens is None or token in spec.tokens]
 

@@ -33,6 +33,7 @@ class Weights:
         tied: Other names of tensors, with the name they are stored under.
         vocabulary: Names of the tokens, where the network has a vocabulary.
         token_parameters: Names of the tensors whose first dimension runs over the vocabulary.
+        coordinates: Second names of the tokens, by their place in the group behind the data, where there is one.
         source: Where they come from, for messages.
     """
 
@@ -40,6 +41,7 @@ class Weights:
     tied: dict[str, str] = field(default_factory=dict)
     vocabulary: tuple[str, ...] | None = None
     token_parameters: frozenset[str] = frozenset()
+    coordinates: tuple[str, ...] | None = None
     source: str = ""
 
     @property
@@ -61,7 +63,7 @@ class Weights:
 
     def digest(self) -> str:
         """Return a hash of the content: bits, names, and what the rows stand for."""
-        words = [self.vocabulary, sorted(self.token_parameters), sorted(self.tied.items())]
+        words = [self.vocabulary, self.coordinates, sorted(self.token_parameters), sorted(self.tied.items())]
         digest = hashlib.sha256(json.dumps([*words, sorted(self.tensors)]).encode())
         for _, tensor in sorted(self.tensors.items()):
             digest.update(tensor_digest(tensor).encode())
@@ -78,12 +80,13 @@ def tensor_digest(tensor: Tensor) -> str:
 def weights_of(module: LightningModule) -> Weights:
     """Return the weights of a module as they are now."""
     network = network_of(module)
-    vocabulary = getattr(module, "vocabulary", None)
+    vocabulary, coordinates = getattr(module, "vocabulary", None), getattr(module, "coordinates", None)
     return Weights(
         tensors={name: tensor.detach() for name, tensor in named_tensors(network).items()},
         tied=tied_names(network),
         vocabulary=tuple(vocabulary) if vocabulary else None,
         token_parameters=frozenset(getattr(network, "token_parameters", ())),
+        coordinates=tuple(coordinates) if coordinates else None,
         source="this network",
     )
 
@@ -92,6 +95,7 @@ def save_weights(weights: Weights, path: Path) -> None:
     """Write weights as safetensors, at once or not at all; what is not a tensor goes into the metadata as JSON."""
     said = {
         "vocabulary": weights.vocabulary,
+        **({"coordinates": weights.coordinates} if weights.coordinates else {}),
         "token_parameters": sorted(weights.token_parameters),
         "tied": dict(sorted(weights.tied.items())),
     }
@@ -152,12 +156,13 @@ def _from_safetensors(path: Path) -> Weights:
         said = json.loads(metadata.get(METADATA, "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise ChainError(f"{path}: is damaged or no safetensors file ({error}). {_MEND}") from None
-    vocabulary = said.get("vocabulary")
+    vocabulary, coordinates = said.get("vocabulary"), said.get("coordinates")
     return Weights(
         tensors=tensors,
         tied=said.get("tied", {}),
         vocabulary=tuple(vocabulary) if vocabulary else None,
         token_parameters=frozenset(said.get("token_parameters", ())),
+        coordinates=tuple(coordinates) if coordinates else None,
         source=str(path),
     )
 
@@ -170,13 +175,14 @@ def _from_checkpoint(path: Path) -> Weights:
     is_task = all(name.startswith(NETWORK_PREFIX) for name in state)
     inner = {name.removeprefix(NETWORK_PREFIX) if is_task else name: tensor for name, tensor in state.items()}
     built = checkpoint.get(METADATA, {})
-    vocabulary, tensors = built.get("vocabulary"), joined_rows(inner)
+    vocabulary, coordinates, tensors = built.get("vocabulary"), built.get("coordinates"), joined_rows(inner)
     tied = _shared(tensors)
     return Weights(
         tensors={name: tensor for name, tensor in tensors.items() if name not in tied},
         tied=tied,
         vocabulary=tuple(vocabulary) if vocabulary else None,
         token_parameters=frozenset(built.get("token_parameters", ())),
+        coordinates=tuple(coordinates) if coordinates else None,
         source=str(path),
     )
 

@@ -3,7 +3,8 @@
 from grok_lightning.data.batches import BatchStream, Equations
 from grok_lightning.data.binary import BinaryOperationDataModule
 from grok_lightning.data.composition import CompositionDataModule
-from grok_lightning.data.equations import EquationDataModule
+from grok_lightning.data.equations import EquationDataModule, EquationKinds
+from grok_lightning.data.mixed import MixedOperationDataModule
 from grok_lightning.data.subset import TokenSubset
 from grok_lightning.data.system import SystemDataModule
 from grok_lightning.data.vocabulary import Vocabulary
@@ -13,7 +14,9 @@ __all__ = [
     "BinaryOperationDataModule",
     "CompositionDataModule",
     "EquationDataModule",
+    "EquationKinds",
     "Equations",
+    "MixedOperationDataModule",
     "SystemDataModule",
     "TokenSubset",
     "Vocabulary",

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grok_lightning.operations import UNDEFINED, Application, Expression, operation_table
+from grok_lightning.operations import UNDEFINED, Application, Expression, OperationTable, operation_table
 
 SEVERAL = UNDEFINED - 1
 """What stands for a value that is left open, as `UNDEFINED` stands for none.
@@ -16,6 +16,23 @@ As numbers of a row or column they select the last two, which tables have beside
 
 SIGNS = ("(", ")", "=", "&")
 """Tokens of equations that stand for no operation."""
+
+
+def tables_on_common_elements(operations: Iterable[str], modulus: int | None) -> list[OperationTable]:
+    """Return the tables of operations on the same elements.
+
+    Args:
+        operations: Their names, see `grok_lightning.operations.resolve`.
+        modulus: Modulus of residue operations; None for permutations.
+
+    Raises:
+        ValueError: If an operation is unknown or refuses the modulus, or they have different elements.
+    """
+    tables = [operation_table(name, modulus) for name in operations]
+    for other in tables[1:]:
+        if other.elements != tables[0].elements:
+            raise ValueError(f"{tables[0].name} and {other.name} are on different elements, and cannot be mixed")
+    return tables
 
 
 class Arithmetic:
@@ -36,14 +53,11 @@ class Arithmetic:
     def __init__(self, expressions: Iterable[Expression], modulus: int | None) -> None:
         expressions = list(expressions)
         names = dict.fromkeys(name for expression in expressions for name in expression.operations)
-        tables = {name: operation_table(name, modulus) for name in names}
+        tables = dict(zip(names, tables_on_common_elements(names, modulus), strict=True))
         if not tables:
             texts = ", ".join(expression.text.strip() for expression in expressions)
             raise ValueError(f"there is no operation in {texts}; expected one at least, as in a + 0")
-        first, *others = tables.values()
-        for other in others:
-            if other.elements != first.elements:
-                raise ValueError(f"{first.name} and {other.name} are on different elements, and cannot be mixed")
+        first, *_ = tables.values()
         self.elements = first.elements
         for table in tables.values():
             if table.symbol in (*SIGNS, *self.elements) or (len(table.symbol) == 1 and table.symbol.isalpha()):

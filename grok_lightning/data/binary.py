@@ -1,15 +1,14 @@
 """Binary operations: a ∘ b = c over the whole table of an operation."""
 
-from difflib import get_close_matches
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from grok_lightning.circulants import OperandSymmetry
 from grok_lightning.data.batches import Equations
-from grok_lightning.data.equations import EquationDataModule
-from grok_lightning.data.split import LARGEST_SPLIT_SEED, PARTS, split_rows
+from grok_lightning.data.equations import EquationDataModule, check_layout
+from grok_lightning.data.split import LARGEST_SPLIT_SEED, PARTS, check_validation, split_rows
 from grok_lightning.data.subset import TokenSubset
 from grok_lightning.data.vocabulary import Vocabulary
 from grok_lightning.operations import abelian_group, operation_table
@@ -61,7 +60,7 @@ class BinaryOperationDataModule(EquationDataModule):
         split_seed: int | None = None,
     ) -> None:
         super().__init__(batch_size, split_seed)
-        _check_layout(layout)
+        check_layout(layout, Layout)
         self.table, self.modulus = operation_table(operation, modulus), modulus
         self.values = torch.tensor(self.table.values)
         signs = {"op": self.table.symbol, "=": "="}
@@ -76,12 +75,7 @@ class BinaryOperationDataModule(EquationDataModule):
         if commutative_augmentation and not torch.equal(self.values, self.values.T):
             raise ValueError(f"commutative_augmentation is for commutative operations; {operation} is not commutative")
         self.part_of_row = self._split()
-        trained, validated, _ = torch.bincount(self.part_of_row, minlength=len(PARTS)).tolist()
-        if not validated:
-            raise ValueError(
-                f"train_fraction {train_fraction} and val_fraction {val_fraction} leave none of the "
-                f"{len(self.part_of_row)} equations for validation: lower the first or raise the second"
-            )
+        trained = int((self.part_of_row == 0).sum())
         if not 0 <= wrong_answers <= trained:
             raise ValueError(f"wrong_answers is {wrong_answers}; expected 0 to {trained}, the size of the training set")
 
@@ -91,17 +85,23 @@ class BinaryOperationDataModule(EquationDataModule):
         return self.table.elements
 
     def symmetry(self, operation: str | None = None) -> OperandSymmetry:
-        """Return the group behind an operation, with the operands of these equations.
-
-        Args:
-            operation: Another operation on the same elements; that of the equations if not given.
-
-        Raises:
-            ValueError: If the operation has no group on these elements.
-        """
+        """Return the group behind an operation, see `EquationDataModule.symmetry`."""
         positions = self.layout.index("a"), self.layout.index("b")
         group = abelian_group(operation or self.table.name, self.modulus)
         return OperandSymmetry(group, len(self.table.elements), positions)
+
+    @property
+    def coordinates(self) -> tuple[str, ...] | None:
+        """Names of the tokens by their coordinates in the operation's group, `(3)` or `(2, 1)`; the others keep theirs.
+
+        None where the operation has no group.
+        """
+        try:
+            group = self.symmetry().group
+        except ValueError:
+            return None
+        places = {member: f"({', '.join(map(str, place))})" for member, place in group.coordinates.items()}
+        return tuple(places.get(token, name) for token, name in enumerate(self.vocabulary))
 
     @property
     def pairs(self) -> Tensor:
@@ -145,6 +145,7 @@ class BinaryOperationDataModule(EquationDataModule):
             val_fraction=self.val_fraction,
             trainable=self._trainable(),
         )
+        check_validation(split, self.train_fraction, self.val_fraction)
         parts = torch.empty(len(a), dtype=torch.long)
         for number, rows in enumerate(split):
             parts[rows] = number
@@ -170,11 +171,3 @@ class BinaryOperationDataModule(EquationDataModule):
         answers = answers.clone()
         answers[noisy] = (answers[noisy] + shift) % size
         return answers
-
-
-def _check_layout(layout: str) -> None:
-    """Refuse an unknown layout."""
-    layouts = get_args(Layout)
-    if layout not in layouts:
-        nearest = get_close_matches(layout, layouts, n=1, cutoff=0)[0]
-        raise ValueError(f"layout is {layout!r}; expected one of {list(layouts)}; did you mean {nearest!r}?")

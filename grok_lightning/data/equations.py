@@ -2,14 +2,37 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, get_args
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
+from grok_lightning.circulants import OperandSymmetry
 from grok_lightning.data.batches import BatchStream, Equations, EvaluationBatches, step_by_step
 from grok_lightning.data.split import LARGEST_SPLIT_SEED, PARTS
 from grok_lightning.data.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class EquationKinds:
+    """Kinds of equations that are told apart by one token.
+
+    Attributes:
+        names: Names of the kinds.
+        position: Place of that token in an equation.
+        first: The token of the first kind; those of the others follow.
+    """
+
+    names: tuple[str, ...]
+    position: int
+    first: int
+
+    def of(self, tokens: Tensor) -> Tensor:
+        """Return the number of the kind `(...)` of equations `(..., length)`."""
+        return tokens[..., self.position] - self.first
 
 
 class EquationDataModule(LightningDataModule):
@@ -56,6 +79,27 @@ class EquationDataModule(LightningDataModule):
         tokens = range(len(self.answer_names))
         names = tuple(map(str, tokens))
         return tokens if self.answer_names == names == tuple(self.vocabulary)[: len(names)] else None
+
+    @property
+    def kinds(self) -> EquationKinds | None:
+        """The kinds of equations whose answers are measured apart, if there are several."""
+        return None
+
+    @property
+    def coordinates(self) -> tuple[str, ...] | None:
+        """Second names of the tokens, by their place in the group behind the equations, where there is one."""
+        return None
+
+    def symmetry(self, operation: str | None = None) -> OperandSymmetry:
+        """Return the group behind an operation, with the operands of these equations.
+
+        Args:
+            operation: An operation on the same elements; that of the equations if not given.
+
+        Raises:
+            ValueError: If these are not equations of binary operations, or the operation has no group.
+        """
+        raise ValueError(f"{type(self).__name__} has no equations of binary operations, such as a + b")
 
     @abstractmethod
     def make_parts(self) -> dict[str, Equations]:
@@ -128,3 +172,15 @@ class EquationDataModule(LightningDataModule):
 
     def _place(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+
+def check_layout(layout: str, known: Any) -> None:
+    """Refuse a layout that is none of a Literal's.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    layouts = get_args(known)
+    if layout not in layouts:
+        nearest = get_close_matches(layout, layouts, n=1, cutoff=0)[0]
+        raise ValueError(f"layout is {layout!r}; expected one of {list(layouts)}; did you mean {nearest!r}?")

@@ -83,6 +83,19 @@ def split_rows(
     return Split(train, rest[:second], rest[second:third])
 
 
+def check_validation(split: Split, train_fraction: float | int, val_fraction: float | int) -> None:
+    """Refuses a split that leaves no row for validation, without which nothing could be measured.
+
+    Raises:
+        ValueError: If it does.
+    """
+    if not len(split.val):
+        raise ValueError(
+            f"train_fraction {train_fraction} and val_fraction {val_fraction} leave none of the "
+            f"{sum(map(len, split))} equations for validation: lower the first or raise the second"
+        )
+
+
 def part_size(key: str, value: float | int, available: int, what: str = "equations") -> int:
     """Returns how many rows a part has: a float is a fraction, rounded down, an int a number.
 

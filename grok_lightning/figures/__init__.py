@@ -9,8 +9,10 @@ them apart.
 from grok_lightning.figures.accuracy import accuracy_curves
 from grok_lightning.figures.answers import ANSWERS, error_grid
 from grok_lightning.figures.embedding import embedding_plane, fourier_spectrum
+from grok_lightning.figures.features import feature_matrices, progress_curves
 from grok_lightning.figures.phase import PhaseAxis, phase_diagram
 from grok_lightning.figures.style import PALETTE
+from grok_lightning.figures.threshold import result_curves
 
 __all__ = [
     "ANSWERS",
@@ -19,6 +21,9 @@ __all__ = [
     "accuracy_curves",
     "embedding_plane",
     "error_grid",
+    "feature_matrices",
     "fourier_spectrum",
     "phase_diagram",
+    "progress_curves",
+    "result_curves",
 ]

@@ -5,15 +5,12 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from grok_lightning.curves import Curve, median_curve
-from grok_lightning.figures.style import MUTED, PALETTE, legend, panel
+from grok_lightning.figures.style import MUTED, accuracy_axis, colours, legend, panel, step_axis
 
 DASHES = (0, (4, 2))
 
@@ -36,10 +33,9 @@ def accuracy_curves(curves: Mapping[str, Sequence[Curve]], title: str = "") -> F
         numbers = {name: len(runs) for name, runs in curves.items()}
         raise ValueError(f"curves={numbers}: expected a stage, and a curve for every stage")
     figure, axes = panel(9.6, 4.4, title, "Optimiser step", "Accuracy")
-    _step_axis(axes, [step for runs in curves.values() for run in runs for step in run.steps])
-    axes.set_ylim(-0.02, 1.04)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    for (name, runs), colour in zip(curves.items(), _colours(len(curves)), strict=True):
+    step_axis(axes, [step for runs in curves.values() for run in runs for step in run.steps])
+    accuracy_axis(axes)
+    for (name, runs), colour in zip(curves.items(), colours(len(curves)), strict=True):
         _draw_stage(axes, name, runs, colour)
     stages, names = axes.get_legend_handles_labels()
     kinds = [Line2D([], [], color=MUTED, lw=2.2), Line2D([], [], color=MUTED, lw=1.1, ls=DASHES)]
@@ -68,24 +64,3 @@ def _grokking(runs: Sequence[Curve], grokked_at: float) -> str:
     if math.isfinite(grokked_at):
         return f"grokked at {grokked_at:,.0f}" + (f", {share}" if len(runs) > 1 else "")
     return f"grokked in {share}" if grokked else "not grokked"
-
-
-def _step_axis(axes: Axes, steps: Sequence[float]) -> None:
-    """Makes the steps logarithmic from the first positive one on, and linear from 0 to there, so that 0 is shown."""
-    first, last = min((step for step in steps if step > 0), default=math.inf), max(steps)
-    if first < last:
-        axes.set_xscale("symlog", linthresh=first, linscale=0.3)
-        axes.set_xlim(0, last)
-        tens = [10.0**power for power in range(math.floor(math.log10(first)), math.floor(math.log10(last)) + 1)]
-        named = (1,) if last >= 50 * first else (1, 2, 5)
-        ticks, between = ([d * ten for ten in tens for d in digits] for digits in (named, range(1, 10)))
-        axes.xaxis.set_major_locator(FixedLocator([0, *(tick for tick in ticks if tick >= first)]))
-        axes.xaxis.set_minor_locator(FixedLocator([tick for tick in between if tick >= first]))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-
-
-def _colours(count: int) -> Sequence[str]:
-    if count <= len(PALETTE):
-        return PALETTE[:count]
-    return [to_hex(colour) for colour in colormaps["viridis"](np.linspace(0, 0.92, count))]

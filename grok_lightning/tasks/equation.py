@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -15,20 +15,25 @@ from grok_lightning.callbacks import Evaluation, Milestones
 from grok_lightning.callbacks.pictures import AnswerGrid, PictureData
 from grok_lightning.data.batches import EvaluationBatches
 from grok_lightning.data.binary import BinaryOperationDataModule
+from grok_lightning.data.equations import EquationKinds
 from grok_lightning.data.split import PARTS
-from grok_lightning.metrics import AnswerMetrics
-from grok_lightning.networks import Network
+from grok_lightning.metrics import AccuracyByKind, AnswerMetrics, CorrectClassLoss
+from grok_lightning.networks import Network, QuadraticMLP
 from grok_lightning.optim import ParameterRule
 from grok_lightning.tasks.network_task import CHECKPOINT_KEY, NetworkTask
 
 Loss = Literal["cross_entropy", "mse"]
+EVALUATED = ("val", "test")
+"""Parts of which more is measured than of the training batches."""
 
 
 class EquationTask(NetworkTask):
     """Predict the answer of an equation, a token of the vocabulary.
 
     Logs `train/loss`, `train/accuracy`, `val/loss` and `val/accuracy` at evaluations and `test/…` at the end, see
-    `AnswerMetrics`. Unless the Trainer has them, the callbacks `Evaluation` and `Milestones` are added.
+    `AnswerMetrics`; with the loss `mse` also `val/correct_class_loss` and `test/…`, see `CorrectClassLoss`; for data of
+    several kinds also `val/accuracy_<kind>` and `test/…`, see `AccuracyByKind`. Unless the Trainer has them, the
+    callbacks `Evaluation` and `Milestones` are added.
 
     Args:
         network: Builds the network from vocabulary size and length; in YAML a class_path with the other arguments.
@@ -37,6 +42,11 @@ class EquationTask(NetworkTask):
         parameter_groups: Rules for learning rate and weight decay by parameter, the first match wins; 0 freezes.
         gradient_clip_norm: Largest norm of all gradients together.
         loss: `cross_entropy`, or `mse` of the logits to the one-hot answer, as Gromov (2301.02679) trains.
+        agop_penalty: What the trace of the AGOP over a batch is multiplied by and added to what is minimised, but not
+            to what is logged (Mallinar et al., 2407.20199, appendix on regularisation); for QuadraticMLP.
+
+    Raises:
+        ValueError: If `loss` is neither, or `agop_penalty` is negative.
     """
 
     def __init__(
@@ -47,17 +57,51 @@ class EquationTask(NetworkTask):
         parameter_groups: list[ParameterRule] | None = None,
         gradient_clip_norm: float | None = None,
         loss: Loss = "cross_entropy",
+        agop_penalty: float = 0.0,
     ) -> None:
         super().__init__(network, optimizer, lr_scheduler, parameter_groups, gradient_clip_norm)
         if loss not in get_args(Loss):
             nearest = get_close_matches(loss, get_args(Loss), n=1, cutoff=0)[0]
             raise ValueError(f"loss is {loss!r}; expected cross_entropy or mse, did you mean {nearest!r}?")
+        if not agop_penalty >= 0:
+            raise ValueError(f"agop_penalty is {agop_penalty}; expected 0 or more")
         self.loss_name: Loss = loss
-        self.measures = nn.ModuleDict({f"{part}_measures": AnswerMetrics() for part in PARTS})
+        self.agop_penalty = agop_penalty
+        self.kinds: EquationKinds | None = None
+        self.measures = nn.ModuleDict({f"{part}_answers": AnswerMetrics() for part in PARTS})
+        if loss == "mse":
+            self.measures.update({f"{part}_class": CorrectClassLoss() for part in EVALUATED})
 
     def default_callbacks(self) -> list[Callback]:
         """Return the callbacks of a run that names none."""
         return [Evaluation(), Milestones()]
+
+    def setup(self, stage: str) -> None:
+        """Measure each kind of equations apart where the data have several."""
+        super().setup(stage)
+        # In time for the move to the device, also of a task that was connected to other data or is only evaluated.
+        self.kinds = getattr(self.trainer.datamodule, "kinds", None)  # type: ignore[attr-defined]
+        if self.kinds is not None:
+            names = [f"accuracy_{name}" for name in self.kinds.names]
+            self.measures.update({f"{part}_kinds": AccuracyByKind(names) for part in EVALUATED})
+
+    def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
+        """Refuse what `NetworkTask.check` refuses, and a penalty that the network does not know.
+
+        Raises:
+            ValueError: If it does not.
+        """
+        super().check(trainer, datamodule)
+        if self.agop_penalty and not isinstance(self.network, QuadraticMLP):
+            raise ValueError(f"agop_penalty is for a QuadraticMLP, not for a {type(self.network).__name__}")
+
+    def objective(self, loss: Tensor, tokens: Tensor) -> Tensor:
+        """Return what is minimised (): the loss, and the trace of the AGOP where that is asked for."""
+        if not self.agop_penalty:
+            return loss
+        network: Any = self.network
+        penalised: Tensor = loss + self.agop_penalty * network.agop_trace(tokens)
+        return penalised
 
     def loss(self, logits: Tensor, answers: Tensor) -> Tensor:
         """Return the mean loss () of logits `(batch, vocabulary)`."""
@@ -67,12 +111,19 @@ class EquationTask(NetworkTask):
 
     def observe(self, part: str, losses: Tensor, predictions: Tensor, answers: Tensor) -> None:
         """Accumulate loss and accuracy on the device."""
-        self._measures(part).update(losses, predictions, answers)
+        self._measure(part, "answers").update(losses, predictions, answers)
+
+    def observe_logits(self, part: str, batch: Any, logits: Tensor) -> None:
+        """Accumulate the loss of the right class for the loss `mse`, and the accuracy of each kind of equations."""
+        if self.loss_name == "mse":
+            self._measure(part, "class").update(logits, batch.answers)
+        if self.kinds is not None:
+            self._measure(part, "kinds").update(self.kinds.of(batch.tokens), logits.argmax(-1), batch.answers)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the training batches since the last evaluation amount to."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint[CHECKPOINT_KEY]["train_totals"] = self._measures("train").totals()
+        checkpoint[CHECKPOINT_KEY]["train_totals"] = self._measure("train", "answers").totals()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the network where that is needed; where training is resumed, also go on counting."""
@@ -80,7 +131,7 @@ class EquationTask(NetworkTask):
         if self._trainer is not None and self.trainer.state.fn == "fit":
             totals = checkpoint[CHECKPOINT_KEY]["train_totals"]
             share = 1 if self.global_rank == 0 else 0  # the totals are those of all devices
-            self._measures("train").restore({name: share * total for name, total in totals.items()})
+            self._measure("train", "answers").restore({name: share * total for name, total in totals.items()})
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation part, and the training batches since the last evaluation."""
@@ -127,18 +178,18 @@ class EquationTask(NetworkTask):
                 part[a, b] = number
         return AnswerGrid(data.table.elements, data.table.symbol, correct, part)
 
-    def _measures(self, part: str) -> AnswerMetrics:
-        measures: Any = self.measures[f"{part}_measures"]
-        return measures  # type: ignore[no-any-return]
+    def _measure(self, part: str, what: str) -> Any:
+        return self.measures[f"{part}_{what}"]
 
     def _log(self, *parts: str) -> None:
         """Log and reset the measures of parts that have seen a batch, at the optimiser step."""
         values: dict[str, Tensor] = {}
-        for part in parts:
-            measures = self._measures(part)
-            if measures.update_called:
-                values |= {f"{part}/{name}": value.float() for name, value in measures.compute().items()}
-            measures.reset()
+        measure: Any
+        for key, measure in self.measures.items():
+            part = key.partition("_")[0]
+            if part in parts and measure.update_called:
+                values |= {f"{part}/{name}": value.float() for name, value in measure.compute().items()}
+                measure.reset()
         if not values or self.trainer.sanity_checking:
             return
         # The step that Lightning tells the loggers; it would be the number of chunks.

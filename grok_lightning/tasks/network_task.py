@@ -1,6 +1,7 @@
 """What every task does: build its network from the data, train it chunk by chunk, keep its checkpoints complete."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,7 @@ class NetworkTask(LightningModule):
     Attributes:
         network: The network, once connected.
         vocabulary: Names of the tokens, once connected.
+        coordinates: Their coordinates in the group behind the data, where there is one.
     """
 
     network: Network
@@ -63,6 +65,7 @@ class NetworkTask(LightningModule):
         self.gradient_clip_norm = gradient_clip_norm
         self.seed = torch.initial_seed()
         self.vocabulary: tuple[str, ...] = ()
+        self.coordinates: tuple[str, ...] | None = None
 
     def loss(self, logits: Tensor, answers: Tensor) -> Tensor:
         """Return the mean loss () of logits `(batch, vocabulary)`."""
@@ -79,6 +82,13 @@ class NetworkTask(LightningModule):
         """
         raise NotImplementedError
 
+    def objective(self, loss: Tensor, tokens: Tensor) -> Tensor:
+        """Return what is minimised (): the loss of a batch, and what a family adds to it."""
+        return loss
+
+    def observe_logits(self, part: str, batch: Any, logits: Tensor) -> None:
+        """Take note of logits `(batch, vocabulary)` of a batch of "val" or "test", where a family measures more."""
+
     @property
     def is_connected(self) -> bool:
         """Whether the network has been built."""
@@ -94,8 +104,10 @@ class NetworkTask(LightningModule):
             raise ValueError(f"{type(self).__name__} needs data with a vocabulary, such as BinaryOperationDataModule")
         if not self.is_connected:
             self._build(tuple(datamodule.vocabulary), datamodule.length)
+            self.coordinates = getattr(datamodule, "coordinates", None)
             if self.network.wants_symmetry:
-                self._draw_inputs(datamodule)
+                with self._own_generator(), torch.device("cpu"):
+                    self.network.draw_inputs(datamodule.symmetry())
 
     def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
         """Refuse what this task cannot work with, before anything trains.
@@ -159,7 +171,7 @@ class NetworkTask(LightningModule):
             loss, predictions = self.step(tokens, answers)
             seen.append((loss.detach(), predictions))
             optimizer.zero_grad()
-            backward(loss)
+            backward(self.objective(loss, tokens))
             if self.gradient_clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_norm * self._gradient_scale())
             take_step(optimizer)
@@ -171,22 +183,29 @@ class NetworkTask(LightningModule):
         self.observe("train", losses, predictions, chunk.answers)
 
     def step(self, tokens: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        """Return loss () and predictions `(batch,)` of a batch: the one step of training, validation and test."""
+        """Return loss () and predictions `(batch,)` of a batch to train on."""
         logits = self.network(tokens)
         return self.loss(logits, answers), logits.detach().argmax(-1)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Take note of a batch of the validation part."""
-        self.observe("val", *self.step(*batch), batch.answers)
+        self.evaluate("val", batch)
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Take note of a batch of the test part."""
-        self.observe("test", *self.step(*batch), batch.answers)
+        self.evaluate("test", batch)
+
+    def evaluate(self, part: str, batch: Any) -> None:
+        """Take note of a batch of a validation or test part, whose logits are computed once."""
+        logits = self.network(batch.tokens)
+        self.observe(part, self.loss(logits, batch.answers), logits.argmax(-1), batch.answers)
+        self.observe_logits(part, batch, logits)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the network was built from."""
         built = {
             "vocabulary": list(self.vocabulary),
+            "coordinates": self.coordinates and list(self.coordinates),
             "length": self.network.length,
             "token_parameters": sorted(self.network.token_parameters),
             "frozen": frozen_rows(self.network),
@@ -212,16 +231,15 @@ class NetworkTask(LightningModule):
     def _build(self, vocabulary: tuple[str, ...], length: int) -> None:
         """Build the network under its own seeded generator, whatever was drawn before."""
         self.vocabulary = vocabulary
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)
+        with self._own_generator():
             self.network = self.make_network(len(vocabulary), length)
 
-    def _draw_inputs(self, datamodule: Any) -> None:
-        if not hasattr(datamodule, "symmetry"):
-            raise ValueError("inputs: random_circulant needs data of one binary operation, BinaryOperationDataModule")
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    @contextmanager
+    def _own_generator(self) -> Iterator[None]:
+        """Draw what the run's seed says, and leave no trace."""
+        with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
-            self.network.draw_inputs(datamodule.symmetry())
+            yield
 
     def _build_optimizer(self, named: Iterable[tuple[str, nn.Parameter]]) -> tuple[Optimizer, list[LRScheduler]]:
         optimizer = build_optimizer(self.make_optimizer, named, self.parameter_rules)

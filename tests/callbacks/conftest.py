@@ -62,10 +62,12 @@ def make_task(dropout=0.0, **options):
     return EquationTask(network, lr_scheduler=partial(LinearLR, total_iters=30), **options)
 
 
-def run(folder, callbacks=(), steps=60, *, task=None, resume=None, seed=3, logger=False, modulus=7, **options):
-    """Trains a small task, and returns its Trainer."""
+def run(
+    folder, callbacks=(), steps=60, *, task=None, data=None, resume=None, seed=3, logger=False, modulus=7, **options
+):
+    """Trains a small task on addition, or on the data that a function makes, and returns its Trainer."""
     seed_everything(seed)
-    data = BinaryOperationDataModule("add", modulus, batch_size=9)
+    data = BinaryOperationDataModule("add", modulus, batch_size=9) if data is None else data()
     trainer = Trainer(
         max_steps=steps,
         accelerator="cpu",

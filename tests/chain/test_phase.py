@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.manifest import Manifest
-from grok_lightning.chain.phase import Choice, phases, save_phases
+from grok_lightning.chain.phase import Choice, lines, phases, save_phases
 from grok_lightning.chain.report import Report
 from grok_lightning.cli import main
 from grok_lightning.figures import PhaseAxis
@@ -39,6 +39,9 @@ class Grid:
 
     def diagrams(self, *choice):
         return list(phases(Report(self.folder), Choice(*choice)))
+
+    def lines(self, *choice):
+        return list(lines(Report(self.folder), Choice(*choice)))
 
 
 @pytest.fixture
@@ -107,14 +110,6 @@ def test_axes_are_turned_as_chosen(grid):
         assert (len(diagram.up.labels), len(diagram.across.labels)) == medians.shape
 
 
-@pytest.mark.parametrize("choice", [(), ("sustained_at", "a"), ("sustained_at", None, "a")])
-def test_a_single_axis_goes_across(tmp_path, choice):
-    grid = Grid(tmp_path, {"model.a": [1, 2]}).add("a=2", 7)
-    (diagram,) = grid.diagrams(*choice)
-    np.testing.assert_array_equal(diagram.medians, [[math.nan, 7]])
-    assert (diagram.across, diagram.up) == (PhaseAxis("a", ["1", "2"]), PhaseAxis("", [""]))
-
-
 def test_more_axes_have_a_diagram_for_each_combination_of_the_others(tmp_path):
     values = {"a": [1, 2], "b": [3, 4], "c": [5, 6], "d": [7, 8, 9]}
     grid = Grid(tmp_path, {f"model.{name}": each for name, each in values.items()})
@@ -147,12 +142,59 @@ def test_a_stage_has_a_diagram_if_it_varies_along_the_chosen_axes(tmp_path):
     def shapes(*choice):
         return {each.stage: each.medians.shape for each in grid.diagrams("sustained_at", *choice)}
 
-    assert shapes() == {"donor": (1, 2), "heir": (2, 2)}
-    assert shapes("a") == {"donor": (1, 2), "heir": (2, 2)}
-    assert shapes("b") == {"heir": (2, 2)}
-    assert shapes("b", "a") == {"heir": (2, 2)}
-    heir = grid.diagrams()[1]
+    for choice in ((), ("a",), ("b",), ("b", "a")):
+        assert shapes(*choice) == {"heir": (2, 2)}
+    (heir,) = grid.diagrams()
     np.testing.assert_array_equal(heir.medians, [[math.nan, math.nan], [7, math.nan]])
+
+    def along(*choice):
+        return [(each.across.name, list(each.levels)) for each in grid.lines("sustained_at", *choice)]
+
+    for choice in ((), ("a",), (None, "a")):
+        assert along(*choice) == [("a", ["donor"])]
+    assert along("b") == along("b", "a") == []
+
+
+@pytest.mark.parametrize("choice", [(), ("a",), (None, "a")])
+def test_stages_with_a_single_axis_have_a_line_each(tmp_path, choice):
+    grid = Grid(tmp_path, {"model.a": [1, 2, 3, 4]}, {"one": {}, "two": {}})
+    grid.add("a=1", 100, 200, 300, stage="one").add("a=2", None, 100, 200, stage="one").add("a=3", None, stage="one")
+    grid.add("a=2", 7, stage="two")
+    assert grid.diagrams("sustained_at", *choice) == []
+    (found,) = grid.lines("sustained_at", *choice)
+    assert (found.across, found.places) == (PhaseAxis("a", ["1", "2", "3", "4"]), [1, 2, 3, 4])
+    assert list(found.levels) == ["one", "two"]
+    nothing = [math.nan] * 3
+    expected = [[150, 200, 250], [100, 200, math.inf], [math.inf] * 3, nothing]
+    np.testing.assert_array_equal(found.levels["one"], expected)
+    np.testing.assert_array_equal(found.levels["two"], [nothing, [7, 7, 7], nothing, nothing])
+
+
+def test_single_axes_have_a_picture_each(tmp_path):
+    vary = {"stages.heir.model.a": [1, 2], "stages.donor+plain.model.b": [1, 2]}
+    stages = {"heir": {}, "donor": {}, "plain": {}}
+    grid = Grid(tmp_path, vary, stages).add("b=1", 5, stage="plain")
+    found = [(each.across.name, list(each.levels)) for each in grid.lines()]
+    assert found == [("a", ["heir"]), ("b", ["donor", "plain"])]
+
+
+@pytest.mark.parametrize(
+    ("values", "places"),
+    [
+        ([0.3, 1, -2], [0.3, 1, -2]),
+        ([1, "x"], None),
+        (["1", "2"], None),
+        ([1, None], None),
+        ([False, True], None),
+        ([1.0, math.inf], None),
+        ([[1], [2]], None),
+    ],
+)
+def test_only_numbers_have_places(tmp_path, values, places):
+    grid = Grid(tmp_path, {"model.a": values})
+    (found,) = grid.lines("seconds")
+    assert found.places == places
+    assert len(found.across.labels) == len(values)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +208,10 @@ def test_a_stage_has_a_diagram_if_it_varies_along_the_chosen_axes(tmp_path):
 )
 def test_what_cannot_be_shown(grid, choice, message):
     grid.add("a=1,b=x", 10)
-    with pytest.raises(ChainError) as caught:
-        grid.diagrams(*choice)
-    assert str(caught.value) == message
+    for find in (grid.diagrams, grid.lines):
+        with pytest.raises(ChainError) as caught:
+            find(*choice)
+        assert str(caught.value) == message
 
 
 def test_a_recipe_that_varies_nothing_has_no_diagram(tmp_path):
@@ -197,7 +240,8 @@ def drawn(monkeypatch):
         calls.append(arguments)
         return Figure()
 
-    monkeypatch.setattr("grok_lightning.chain.phase.phase_diagram", draw)
+    for name in ("phase_diagram", "result_curves"):
+        monkeypatch.setattr(f"grok_lightning.chain.phase.{name}", draw)
     return calls
 
 
@@ -206,10 +250,10 @@ def test_the_command_draws_every_diagram_and_says_where(tmp_path, capsys):
     grid = Grid(tmp_path, vary, STAGES).add("a=1", 6, stage="donor")
     assert main(["report", str(grid.folder), "--phase", "sustained_at"]) == 0
     files = sorted(path.name for path in grid.folder.glob("*.png"))
-    assert files == ["phase_sustained_at_donor.png", "phase_sustained_at_heir.png"]
+    assert files == ["phase_sustained_at_a.png", "phase_sustained_at_heir.png"]
     assert all((grid.folder / name).read_bytes().startswith(PNG) for name in files)
     said = "".join(capsys.readouterr().out.split())
-    assert said == "".join("".join(str(grid.folder / name).split()) for name in files)
+    assert said == "".join("".join(str(grid.folder / name).split()) for name in reversed(files))
 
 
 def test_the_command_refuses_in_one_line(grid, capsys):
@@ -244,6 +288,17 @@ def test_a_result_of_any_name_has_a_file(grid, drawn):
     (medians, shares, across, up, quantity, title), *_ = drawn
     assert (medians[0, 0], shares[0, 0], across.name, up.name) == (0.5, 1, "a", "b")
     assert (quantity, title) == ("val/loss", "study: run")
+
+
+def test_the_picture_of_one_axis_has_its_name(tmp_path, drawn):
+    grid = Grid(tmp_path, {"data.train_fraction": [0.5, 0.25]}, {"one": {}, "two": {}})
+    grid.add("train_fraction=0.5", None, stage="one", test_accuracy=0.75)
+    (path,) = save_phases(Report(grid.folder), Choice("test_accuracy"))
+    assert path.name == "phase_test_accuracy_train_fraction.png"
+    ((levels, across, quantity, title, places),) = drawn
+    assert levels["one"][0].tolist() == [0.75] * 3
+    assert (across, places) == (PhaseAxis("train_fraction", ["0.5", "0.25"]), [0.5, 0.25])
+    assert (quantity, title) == ("test accuracy", "study")
 
 
 def test_a_full_disk_is_told(grid, monkeypatch):

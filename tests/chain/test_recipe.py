@@ -228,7 +228,11 @@ def test_faults_of_a_recipe(faults, text, where, message):
         ("compare_to: two", "compare_to", "a stage cannot be compared to itself"),
         ("compare_to: [one]", "compare_to", 'expected the name of a stage, found ["one"]'),
         ("compare_to: ''", "compare_to", "no stage ''"),
-        ("transfer: one", "transfer", "expected a mapping with the keys from, parts, tokens, freeze; found 'one'"),
+        (
+            "transfer: one",
+            "transfer",
+            "expected a mapping with the keys from, parts, tokens, match, freeze; found 'one'",
+        ),
         ("transfer: false", "transfer", "found false"),
         ("transfer: ''", "transfer", "found ''"),
         ("transfer: [one]", "transfer[0]", "found 'one'"),

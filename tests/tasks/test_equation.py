@@ -17,7 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from grok_lightning import commands as commands  # imports every room, so that class names resolve
 from grok_lightning.callbacks import Evaluation, Milestones, Snapshots
 from grok_lightning.chain.build import RunCLI, connect
-from grok_lightning.data import BatchStream, BinaryOperationDataModule, CompositionDataModule
+from grok_lightning.data import (
+    BatchStream,
+    BinaryOperationDataModule,
+    CompositionDataModule,
+    MixedOperationDataModule,
+)
 from grok_lightning.networks import ArithmeticTransformer, QuadraticMLP, freeze, named_tensors
 from grok_lightning.optim import ParameterRule
 from grok_lightning.tasks import EquationTask
@@ -362,6 +367,87 @@ def test_callbacks_of_the_trainer_come_before_those_of_the_task():
     assert [c.threshold for c in trainer.callbacks if isinstance(c, Milestones)] == [0.5]
     trainer = fit(make_task(), make_data(), steps=20)
     assert {Evaluation, Milestones} <= {type(c) for c in trainer.callbacks}
+
+
+def mixed_data(*operations, **options):
+    return MixedOperationDataModule(list(operations), 7, **{"batch_size": 20, "layout": "a op b =", **options})
+
+
+@torch.no_grad()
+def measured_apart(task, data, part):
+    """What is measured of a part beside loss and accuracy, row by row from what the network gives."""
+    task.network.eval()
+    signs = {table.symbol: table.name for table in getattr(data, "tables", ())}
+    errors, right = [], {name: [] for name in signs.values()}
+    for tokens, answer in zip(data.parts[part].tokens, data.parts[part].answers.tolist(), strict=True):
+        logits = task.network(tokens[None])[0].tolist()
+        errors.append((logits[answer] - 1) ** 2)
+        if signs:
+            sign = data.equation_names(tokens[None])[0].split()[1]
+            right[signs[sign]].append(max(range(len(logits)), key=logits.__getitem__) == answer)
+    values = {f"{part}/accuracy_{name}": sum(found) / len(found) for name, found in right.items()}
+    return values | ({f"{part}/correct_class_loss": sum(errors) / len(errors)} if task.loss_name == "mse" else {})
+
+
+KINDS = {
+    "squared error": ("mse", make_data),
+    "several operations": ("cross_entropy", partial(mixed_data, "add", "div")),
+    "both": ("mse", partial(mixed_data, "sub", "linear(2,3)", "sum_of_squares")),
+    "neither": ("cross_entropy", make_data),
+}
+COMMON = ("loss", "accuracy")
+
+
+@pytest.mark.parametrize(("loss", "make"), KINDS.values(), ids=KINDS)
+def test_what_is_measured_apart_is_what_the_network_gives(loss, make):
+    seed_everything(SEED)
+    kept = Kept()
+    task, data = make_task(loss=loss), make()
+    trainer = fit(task, data, steps=60, logger=kept, callbacks=[Evaluation(30)])
+    assert [step for step, _ in kept.rows] == [0, 30, 60]
+    common = {f"{part}/{name}" for part in ("train", "val") for name in COMMON}
+    expected = measured_apart(task, data, "val")
+    assert all(row.keys() - common == expected.keys() for _, row in kept.rows)
+    close({name: value for name, value in kept.rows[-1][1].items() if name not in common}, expected)
+    for part, evaluate in (("val", trainer.validate), ("test", trainer.test)):
+        [found] = evaluate(task, datamodule=data, verbose=False)
+        common = {f"{part}/{name}": found[f"{part}/{name}"] for name in COMMON}
+        close(found, common | measured_apart(task, data, part))
+    assert all(name.startswith("network.") for name in task.state_dict())
+
+
+def test_accuracies_of_operations_make_up_the_accuracy():
+    seed_everything(SEED)
+    task, data = make_task(), mixed_data("add", "div", val_fraction=1.0)
+    values = fit(task, data, steps=30).callback_metrics
+    rows = torch.bincount(data.kinds.of(data.parts["val"].tokens), minlength=2) / len(data.parts["val"])
+    apart = torch.stack([values["val/accuracy_add"], values["val/accuracy_div"]])
+    assert (apart * rows).sum().item() == pytest.approx(values["val/accuracy"].item())
+
+
+def test_a_loaded_task_measures_the_kinds_of_the_data_it_is_given(tmp_path):
+    seed_everything(SEED)
+    task, data = make_task(loss="mse"), mixed_data("add", "sub")
+    fit(task, data, steps=20).save_checkpoint(tmp_path / "run.ckpt")
+    again = EquationTask.load_from_checkpoint(tmp_path / "run.ckpt", network=transformer, loss="mse")
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    [tested] = trainer.test(again, datamodule=data, verbose=False)
+    close({name: tested[name] for name in tested if name[5:] not in COMMON}, measured_apart(task, data, "test"))
+
+    other = make_data(operation="sub", layout="a op b =")
+    other.vocabulary, other.length = data.vocabulary, data.length  # the sign is another token, which does not matter
+    [tested] = trainer.test(again, datamodule=other, verbose=False)
+    assert set(tested) == {"test/loss", "test/accuracy", "test/correct_class_loss"}
+
+
+def test_an_evaluation_asks_the_network_once():
+    task, data = make_task(loss="mse"), mixed_data("add", "sub")
+    trainer = fit(task, data, steps=5)
+    calls = []
+    task.network.register_forward_hook(lambda module, inputs, logits: calls.append(len(logits)))
+    trainer.validate(task, datamodule=data, verbose=False)
+    trainer.test(task, datamodule=data, verbose=False)
+    assert calls == [data.sizes()["val"], data.sizes()["test"]]
 
 
 # --- networks from data -----------------------------------------------------------------------------------------------
