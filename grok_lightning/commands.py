@@ -202,7 +202,7 @@ def report(folder: Path, as_json: bool) -> int:
 
 
 def draw_phases(folder: Path, result: str, across: str | None, up: str | None) -> int:
-    """Draw a result of a varied recipe over two axes, and say where."""
+    """Draw a result of a varied recipe over its axes, and say where."""
     screen = Screen(make_console())
     for path in save_phases(Report(folder), Choice(result, across, up)):
         screen.print(str(path))
