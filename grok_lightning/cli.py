@@ -177,7 +177,7 @@ def _add_commands_around(commands: "argparse._SubParsersAction[_Parser]") -> Non
     report = commands.add_parser("report", help="say what the runs in a folder found")
     report.add_argument("folder", type=Path, metavar="FOLDER", help="logs/<recipe> or logs/<recipe>/run_000")
     report.add_argument("--json", action="store_true", help="print it as JSON")
-    report.add_argument("--phase", metavar="RESULT", help="draw a result of a varied recipe over one or two of its axes")
+    report.add_argument("--phase", metavar="RESULT", help="draw a result of a varied recipe over its axes")
     report.add_argument("--across", metavar="AXIS", help="from left to right (default: the first)")
     report.add_argument("--up", metavar="AXIS", help="from bottom to top (default: the second)")
 

@@ -76,8 +76,8 @@ class Kernel(nn.Module):
 class QuadraticKernel(Kernel):
     """k(x, x') = (xᵀ M x')².
 
-    f_c(x) = xᵀ B_c x is a quadratic form with B_c = M (Σᵢ α_ic xᵢ xᵢᵀ) M. Its gradient is 2 B_c x, and so the AGOP is
-    4 Σ_c B_c S B_c, with S the second moment (or covariance) of the points: products of matrices over the inputs alone.
+    f_c(x) = xᵀ M A_c M x is a quadratic form with A_c = Σᵢ α_ic xᵢ xᵢᵀ. Its gradient is 2 M A_c M x, and so the AGOP is
+    4 M (Σ_c A_c (M S M) A_c) M, with S the second moment (or covariance) of the points: products over the inputs alone.
     """
 
     def of_products(self, products: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -86,15 +86,16 @@ class QuadraticKernel(Kernel):
 
     def agop(self, features: Tensor, inputs: Tensor, coefficients: Tensor, centred: bool) -> Tensor:
         """The AGOP over the points, see `Kernel.agop`."""
-        size, classes = len(features), coefficients.shape[1]
-        half = features @ _pair_sums(inputs, coefficients, size).view(size, size * classes)
-        forms = half.view(size, size, classes).transpose(1, 2).reshape(size * classes, size) @ features
+        used, places = torch.unique(inputs, return_inverse=True)
+        sums = _pair_sums(places, coefficients, len(used)).transpose(1, 2).contiguous()  # A: (inputs, classes, inputs)
         share = coefficients.new_full((len(inputs), 1), 1 / len(inputs))
-        moment = _pair_sums(inputs, share, size).squeeze(-1)
+        moment = _pair_sums(places, share, len(used)).squeeze(-1)
         if centred:
             mean = moment.diagonal()  # an input is at one position, so that its square is itself
             moment = moment - torch.outer(mean, mean)
-        return 4 * (forms @ moment).view(size, -1) @ forms.view(size, -1).T
+        inside = features[used[:, None], used]
+        moved = sums @ (inside @ moment @ inside)
+        return 4 * features[:, used] @ (moved.flatten(1) @ sums.flatten(1).T) @ features[used]
 
 
 class GaussianKernel(Kernel):
@@ -124,22 +125,23 @@ class GaussianKernel(Kernel):
 
     def agop(self, features: Tensor, inputs: Tensor, coefficients: Tensor, centred: bool) -> Tensor:
         """The AGOP over the points, see `Kernel.agop`."""
-        size, classes = len(features), coefficients.shape[1]
-        members, values = _by_input(inputs, coefficients, size)
-        total, mean = features.new_zeros(size, size), features.new_zeros(size, classes)
-        numbers = torch.arange(len(inputs), device=inputs.device)
-        for some in torch.split(numbers, max(1, BLOCK_NUMBERS // (classes * size))):
+        used, places = torch.unique(inputs, return_inverse=True)
+        points, classes = coefficients.shape
+        groups = [_by_input(column, coefficients) for column in inputs.T]
+        total, mean = features.new_zeros(len(used), len(used)), features.new_zeros(len(used), classes)
+        numbers = torch.arange(points, device=inputs.device)
+        for some in torch.split(numbers, max(1, BLOCK_NUMBERS // (classes * len(used)))):
             kernel = self.between(features, inputs, inputs[some])
-            sums = torch.bmm(values, kernel[members])  # (inputs, classes, points)
-            answers = sums[: size // inputs.shape[1]].sum(0)  # each point has one input of the first position
-            for own in inputs[some].T:
+            position_sums = [torch.bmm(values, kernel[members]) for members, values in groups]
+            sums = torch.cat(position_sums)  # (used inputs, classes, some points)
+            answers = position_sums[0].sum(0)  # each point has one input of the first position
+            for own in places[some].T:
                 sums[own, :, numbers[: len(some)]] -= answers.T
-            mean += sums.sum(2) / len(inputs)
-            flat = sums.flatten(1)
-            total += flat @ flat.T / len(inputs)
+            mean += sums.sum(2) / points
+            total += sums.flatten(1) @ sums.flatten(1).T / points
         if centred:
             total -= mean @ mean.T
-        return (2 / self.scale) ** 2 * features @ total @ features
+        return (2 / self.scale) ** 2 * features[:, used] @ total @ features[used]
 
 
 def _pair_sums(inputs: Tensor, values: Tensor, size: int) -> Tensor:
@@ -151,18 +153,21 @@ def _pair_sums(inputs: Tensor, values: Tensor, size: int) -> Tensor:
     return sums.view(size, size, -1)
 
 
-def _by_input(inputs: Tensor, values: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The points that have each input, filled up to as many as the most frequent one has.
+def _by_input(column: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The points that have each of the inputs at one position, filled up to as many as the most frequent one has.
+
+    Args:
+        column: The input of each point (points).
+        values: What the points have (points, columns).
 
     Returns:
-        Their numbers (size, most), and their values (size, columns, most), zero where it is filled up.
+        Their numbers (inputs, most), and their values (inputs, columns, most), zero where it is filled up.
     """
-    flat = inputs.flatten()
-    counts = torch.bincount(flat, minlength=size)
-    order = flat.argsort(stable=True)
-    place = torch.arange(len(flat), device=flat.device) - (counts.cumsum(0) - counts)[flat[order]]
-    members = flat.new_zeros(size, int(counts.max()))
-    members[flat[order], place] = order // inputs.shape[1]
+    _, group, counts = torch.unique(column, return_inverse=True, return_counts=True)
+    order = group.argsort(stable=True)
+    place = torch.arange(len(column), device=column.device) - (counts.cumsum(0) - counts)[group[order]]
+    members = column.new_zeros(len(counts), int(counts.max()))
+    members[group[order], place] = order
     table = values.new_zeros(*members.shape, values.shape[1])
-    table[flat[order], place] = values[order // inputs.shape[1]]
+    table[group[order], place] = values[order]
     return members, table.transpose(1, 2)

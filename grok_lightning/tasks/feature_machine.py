@@ -13,6 +13,9 @@ from grok_lightning.networks import FeatureMachine
 from grok_lightning.optim import ParameterRule, Update
 from grok_lightning.tasks.equation import EquationTask
 
+LARGEST_POINTS = 2**15
+"""Training equations whose kernel matrix is 8 GiB, of which a fit needs two to three."""
+
 
 class FeatureMachineTask(EquationTask):
     """Predict the answer of an equation by kernel regression that learns its features (Mallinar et al., 2407.20199).
@@ -64,18 +67,26 @@ class FeatureMachineTask(EquationTask):
             self.network.place_centres(datamodule.augment(chunk).tokens[0])
 
     def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
-        """Refuse what `NetworkTask.check` refuses, batches, and more than one device.
+        """Refuse what `NetworkTask.check` refuses, batches, too many equations, other precision, several devices.
 
         Raises:
-            ValueError: If the data come in batches, or the Trainer has several devices.
+            ValueError: If there is one of these.
         """
         super().check(trainer, datamodule)
         data: Any = datamodule
+        points = len(self.network.decoder.centres)
         if data.batch_size is not None:
             raise ValueError(
                 f"data.batch_size is {data.batch_size}: a feature machine is solved on all training equations at once; "
                 "give null"
             )
+        if points > LARGEST_POINTS:
+            raise ValueError(
+                f"data.train_fraction gives {points} training equations, and the kernel matrix would have {points}² "
+                f"numbers: give at most {LARGEST_POINTS}"
+            )
+        if trainer.precision not in ("32-true", "64-true"):
+            raise ValueError(f"trainer.precision is {trainer.precision}: a machine is solved in double; leave it out")
         if trainer.world_size > 1:
             raise ValueError(f"trainer.devices: a feature machine is solved on one device, not {trainer.world_size}")
 

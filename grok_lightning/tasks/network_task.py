@@ -223,6 +223,7 @@ class NetworkTask(LightningModule):
             raise ValueError(f"this is no checkpoint of a {type(self).__name__}: it does not say its vocabulary")
         if not self.is_connected:
             self._build(tuple(built["vocabulary"]), built["length"])
+            self.coordinates = tuple(built.get("coordinates") or ()) or None
         if self.vocabulary != tuple(built["vocabulary"]):
             raise ValueError("the checkpoint has another vocabulary than the data: transfer is for other runs' weights")
         for name, rows in built["frozen"].items():

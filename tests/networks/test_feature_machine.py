@@ -71,7 +71,7 @@ def test_the_closed_agop_is_that_of_autograd(kernel, vocabulary, length, points,
         average_gradient_outer_product(network, tokens, centred),
     )
     scale = average_gradient_outer_product(network, tokens).norm()
-    assert (closed - automatic).norm() <= 1e-10 * scale
+    assert (closed - automatic).norm() <= 1e-10 * scale + 1e-20  # beside exact zeros autograd has rounding
 
 
 @kernels
