@@ -149,7 +149,9 @@ def enforced_circulant(symmetry: OperandSymmetry, matrix: Tensor, vocabulary_siz
         matrix: The feature matrix.
         vocabulary_size: How many tokens there are.
     """
-    scale = matrix.diagonal().rsqrt()
+    diagonal = matrix.diagonal()
+    seen = diagonal > 1e-12 * diagonal.max()  # an element that training never saw has no features
+    scale = torch.where(seen, diagonal, torch.inf).rsqrt()
     block = symmetry.block(scale[:, None] * matrix * scale, vocabulary_size)[symmetry.order][:, symmetry.order]
     cells = diagonals(symmetry.group, symmetry.orientation)
     entries = torch.empty_like(block[0]).index_copy_(0, cells[:, 0].to(block.device), block[:, 0])

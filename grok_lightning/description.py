@@ -91,6 +91,7 @@ def _relations(stage: Stage) -> Iterator[str]:
         else:
             frozen = f", of which {', '.join(spec.freeze)} frozen"
         tokens = "" if spec.tokens is None else f" for {len(spec.tokens)} tokens"
-        yield f"takes {', '.join(spec.parts)}{tokens} of {spec.source}{frozen}"
+        match = "" if spec.match == "names" else f", matched by {spec.match}"
+        yield f"takes {', '.join(spec.parts)}{tokens} of {spec.source}{match}{frozen}"
     if stage.compare_to:
         yield f"compared to {stage.compare_to}"

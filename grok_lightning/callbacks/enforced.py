@@ -43,6 +43,10 @@ class EnforcedCirculant(Callback):
         """
         self._parts(network, datamodule)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse it also where nobody has checked before."""
+        self._parts(pl_module.network, trainer.datamodule)  # type: ignore[attr-defined]
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make a copy circulant, and evaluate it."""
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.global_step:
@@ -51,7 +55,7 @@ class EnforcedCirculant(Callback):
         network, symmetry = self._parts(pl_module.network, data)
         machine = copy.deepcopy(network)
         machine.set_features(enforced_circulant(symmetry, network.feature_matrix().detach(), network.vocabulary_size))
-        train, (tokens, answers) = data.part("train"), data.part("val")
+        train, (tokens, answers) = data.training_set(), data.part("val")
         machine.fit(train.tokens, train.answers, self.ridge)
         with torch.no_grad():
             logits = machine(tokens)

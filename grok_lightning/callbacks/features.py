@@ -77,10 +77,11 @@ class FeatureProgress(Callback):
             return
         network: Any = pl_module.network
         features, root = self._matrices(network, trainer.datamodule)  # type: ignore[attr-defined]
-        measured = CirculantDeviation(self._group, network.vocabulary_size)(features if root is None else root)
-        self._keep(trainer.global_step, features if root is None else root)
+        matrix, device = features if root is None else root, features.device
+        measured = CirculantDeviation(self._group, network.vocabulary_size).to(device)(matrix)
+        self._keep(trainer.global_step, matrix)
         if root is not None:
-            measured |= AgopCorrelation()(features, root)
+            measured |= AgopCorrelation().to(device)(features, root)
         if measured["deviation"].isfinite():
             self.orientation = min(ORIENTATIONS, key=lambda name: float(measured[f"deviation_{name}"]))
         pl_module.log_dict({f"features/{name}": value for name, value in measured.items() if value.isfinite()})
@@ -90,6 +91,9 @@ class FeatureProgress(Callback):
         if not trainer.is_global_zero or not self.history:
             return
         network: Any = pl_module.network
+        if trainer.global_step not in self.history:
+            features, root = self._matrices(network, trainer.datamodule)  # type: ignore[attr-defined]
+            self.history[trainer.global_step] = (features if root is None else root).detach().cpu().clone()
         alignment = FeatureAlignment(self.history[max(self.history)], self._group, network.vocabulary_size)
         for step, matrix in self.history.items():
             values = {name: float(value) for name, value in alignment(matrix).items() if value.isfinite()}

@@ -64,8 +64,9 @@ class Report:
 
     @property
     def names(self) -> list[str]:
-        """Names of the results that finished runs have, `seconds` among them."""
-        found = [name for stage in self.findings for run in self.finished(stage) for name in run.manifest.results]
+        """Names of the results that finished runs have and that are no text, `seconds` among them."""
+        results = [run.manifest.results for stage in self.findings for run in self.finished(stage)]
+        found = [name for each in results for name, value in each.items() if not isinstance(value, str)]
         return [*dict.fromkeys(found), "seconds"]
 
     def finished(self, stage: str) -> list[Finding]:

@@ -109,6 +109,11 @@ class EquationDataModule(LightningDataModule):
         """Return the chunk `(steps, batch)` a network is trained on; families may add equations here."""
         return chunk
 
+    def training_set(self) -> Equations:
+        """Return all training equations on the device of the run, with those that `augment` adds."""
+        chunk = self.augment(Equations(*(tensor[None] for tensor in self.part("train"))))
+        return Equations(chunk.tokens[0], chunk.answers[0])
+
     def setup(self, stage: str) -> None:
         """Make the parts, once."""
         if not self.parts:

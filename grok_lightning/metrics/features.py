@@ -26,7 +26,7 @@ class CirculantDeviation(Metric):
         vocabulary_size: How many tokens there are.
     """
 
-    full_state_update = False
+    full_state_update = True  # the last matrix counts, not a mean
     deviations: Tensor
 
     def __init__(self, symmetry: OperandSymmetry, vocabulary_size: int) -> None:
@@ -61,7 +61,7 @@ class FeatureAlignment(Metric):
         vocabulary_size: How many tokens there are.
     """
 
-    full_state_update = False
+    full_state_update = True  # the last matrix counts, not a mean
     cosines: Tensor
 
     def __init__(self, final: Tensor, symmetry: OperandSymmetry, vocabulary_size: int) -> None:
@@ -89,7 +89,7 @@ class AgopCorrelation(Metric):
     Mallinar et al. have 0.92 to 0.955 for networks that have grokked and do not say which of the two.
     """
 
-    full_state_update = False
+    full_state_update = True  # the last matrix counts, not a mean
     correlations: Tensor
 
     def __init__(self) -> None:

@@ -8,7 +8,6 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from torch import Tensor
 
 from grok_lightning.callbacks import Evaluation, Milestones
-from grok_lightning.data.batches import Equations
 from grok_lightning.networks import FeatureMachine
 from grok_lightning.optim import ParameterRule, Update
 from grok_lightning.tasks.equation import EquationTask
@@ -63,8 +62,7 @@ class FeatureMachineTask(EquationTask):
         is_new = not self.is_connected
         super().connect(datamodule)
         if is_new:
-            chunk = Equations(*(tensor[None] for tensor in datamodule.parts["train"]))
-            self.network.place_centres(datamodule.augment(chunk).tokens[0])
+            self.network.place_centres(datamodule.training_set().tokens)
 
     def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
         """Refuse what `NetworkTask.check` refuses, batches, too many equations, other precision, several devices.

@@ -200,6 +200,7 @@ def test_only_numbers_have_places(tmp_path, values, places):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
+        (("orientation",), "--phase orientation: no run has such a result; there is seconds, steps, sustained_at"),
         (("sustaned_at",), "--phase sustaned_at: no run has such a result; did you mean 'sustained_at'?"),
         (("sustained_at", "model.a"), "--across model.a: no such axis; there is a, b"),
         (("sustained_at", None, "c"), "--up c: no such axis; there is a, b"),
@@ -207,7 +208,7 @@ def test_only_numbers_have_places(tmp_path, values, places):
     ],
 )
 def test_what_cannot_be_shown(grid, choice, message):
-    grid.add("a=1,b=x", 10)
+    grid.add("a=1,b=x", 10, orientation="diagonal")  # a text can be no colour
     for find in (grid.diagrams, grid.lines):
         with pytest.raises(ChainError) as caught:
             find(*choice)

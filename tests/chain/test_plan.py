@@ -82,7 +82,9 @@ def test_what_changes_the_numbers_changes_the_fingerprint_of_a_run_and_of_its_he
     assert replace(heir, donors=(replace(heir.donors[0], run=other),)).fingerprint != heir.fingerprint
 
 
-@pytest.mark.parametrize("change", [{"parts": ("decoder",)}, {"freeze": False}, {"tokens": ("0", "1")}])
+@pytest.mark.parametrize(
+    "change", [{"parts": ("decoder",)}, {"freeze": False}, {"tokens": ("0", "1")}, {"match": "coordinates"}]
+)
 def test_a_changed_transfer_changes_the_fingerprint(plan, change):
     heir = plan()["heir/seed_0"]
     donor = replace(heir.donors[0], spec=replace(heir.donors[0].spec, **change))

@@ -254,6 +254,12 @@ def test_faults_of_a_recipe(faults, text, where, message):
         ("transfer: {from: one, parts: [x], tokens: 5}", "transfer.tokens", "expected a list of names such as [0, 1,"),
         ("transfer: {from: one, parts: [x], tokens: []}", "transfer.tokens", "found []"),
         ("transfer: {from: one, parts: [x], tokens: [1.5]}", "transfer.tokens", "found [1.5]"),
+        (
+            "transfer: {from: one, parts: [x], match: coordinate}",
+            "transfer.match",
+            "expected names or coordinates, found 'coordinate'; did you mean 'coordinates'?",
+        ),
+        ("transfer: {from: one, parts: [x], match: }", "transfer.match", "found null"),
         ("transfer: [{from: one, parts: [x]}, {parts: [x]}]", "transfer[1].from", "is missing"),
         ("transfer: {from: two, parts: [x]}", "transfer.from", "a stage cannot take weights from itself"),
         ("transfer: {from: oen, parts: [x]}", "transfer.from", "no stage 'oen'; did you mean 'one'? (a run folder or"),

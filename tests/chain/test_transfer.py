@@ -1,29 +1,34 @@
 import json
+from functools import partial
 from io import StringIO
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
+from safetensors.torch import load_file
+from sympy.ntheory import discrete_log, is_primitive_root
 from torch import nn
 
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.recipe import TransferSpec
 from grok_lightning.chain.transfer import apply_transfer, plan_transfer, plan_transfers, save_transfers, transfer_table
 from grok_lightning.chain.weights import Weights, read_weights, save_weights, weights_of
+from grok_lightning.data import BinaryOperationDataModule
 from grok_lightning.networks import ArithmeticTransformer, frozen_rows, named_tensors
+from grok_lightning.tasks import EquationTask
 
 TABLE = "embedding.table.weight"
 
 
 class Task(LightningModule):
-    """The least a task has: a network and a vocabulary."""
+    """The least a task has: a network, a vocabulary, and where the tokens are in a group."""
 
-    def __init__(self, vocabulary, **options):
+    def __init__(self, vocabulary, coordinates=None, **options):
         super().__init__()
-        self.vocabulary = tuple(vocabulary)
+        self.vocabulary, self.coordinates = tuple(vocabulary), coordinates
         self.network = ArithmeticTransformer(len(self.vocabulary), 4, **{"width": 8, "heads": 2, **options})
 
 
@@ -46,6 +51,15 @@ def tokens(modulus, sign="+"):
 
 def spec(*parts, freeze=False, only=None):
     return TransferSpec("donor", parts, only, freeze)
+
+
+def for_operation(operation, modulus):
+    data = BinaryOperationDataModule(operation, modulus)
+    return Task(data.vocabulary, data.coordinates)
+
+
+def by_coordinates(*parts, only=None, freeze=False):
+    return TransferSpec("donor", parts, only, freeze, match="coordinates")
 
 
 def state(module):
@@ -159,6 +173,160 @@ def test_folders_and_files_give_the_same(tmp_path, source):
     (landing,) = apply_transfer(module, weights, spec("embedding"))
     assert torch.equal(state(module)[TABLE][:7], state(donor)[TABLE][:7])
     assert landing.source == str(path)
+
+
+# by coordinates
+
+
+def test_rows_of_addition_land_at_the_powers_of_a_generator():
+    donor, module = for_operation("add", 60), for_operation("mul", 61)
+    before, given = state(module)[TABLE], state(donor)[TABLE]
+    (landing,) = apply_transfer(module, weights_of(donor), by_coordinates("embedding"))
+    after = state(module)[TABLE]
+    (generator,) = (x for x in range(61) if torch.equal(after[x], given[1]))
+    assert is_primitive_root(generator, 61)
+    for x in range(1, 61):
+        assert torch.equal(after[x], given[discrete_log(61, x, generator)])
+    assert torch.equal(after[0], before[0])  # which has no logarithm
+    assert torch.equal(after[61], before[61])  # "·"
+    assert torch.equal(after[62], given[61])  # "=", which has a name only
+    assert landing.filled == {*range(1, 61), 62}
+
+
+@pytest.mark.parametrize(("there", "here"), [("mul", "div"), ("div", "mul"), ("sub", "add")])
+def test_operations_of_one_group_have_the_same_coordinates(there, here):
+    donor, module = for_operation(there, 11), for_operation(here, 11)
+    apply_transfer(module, weights_of(donor), by_coordinates("embedding"))
+    assert torch.equal(state(module)[TABLE][:11], state(donor)[TABLE][:11])
+
+
+def test_only_coordinates_that_both_have_move():
+    donor, module = for_operation("add", 7), for_operation("mul", 11)
+    before, given = state(module)[TABLE], state(donor)[TABLE]
+    apply_transfer(module, weights_of(donor), by_coordinates("embedding"))
+    powers = [pow(2, exponent, 11) for exponent in range(10)]  # 2 is the least generator
+    for exponent, x in enumerate(powers):
+        assert torch.equal(state(module)[TABLE][x], given[exponent] if exponent < 7 else before[x])
+
+
+def test_chosen_coordinates_move_alone():
+    donor, module = for_operation("add", 4), for_operation("mul", 5)
+    before = state(module)
+    only = ("(0)", "(3)", "=")
+    (landing,) = apply_transfer(module, weights_of(donor), by_coordinates("embedding", only=only, freeze=True))
+    after = state(module)[TABLE]
+    moved = {1: 0, 3: 3, 6: 5}  # 2⁰ = 1 and 2³ = 3 modulo 5
+    for row in range(7):
+        assert torch.equal(after[row], state(donor)[TABLE][moved[row]] if row in moved else before[TABLE][row])
+    assert set(zip(landing.tokens, landing.donor_rows, landing.rows, strict=True)) == {
+        ("(0)", 0, 1),
+        ("(3)", 3, 3),
+        ("=", 5, 6),
+    }
+    assert frozen_rows(module.network) == {TABLE: [1, 3, 6]}
+    (message,) = faults(donor, module, by_coordinates("embedding", only=("3",)))
+    assert message.startswith("tokens: '3' is not known to both; there is (0), (1), (2), (3), =")
+
+
+def test_rows_of_a_classifier_are_matched_too_and_other_tensors_move_whole():
+    donor, module = for_operation("add", 4), for_operation("mul", 5)
+    apply_transfer(module, weights_of(donor), by_coordinates("classifier", "decoder"))
+    for name in ("classifier.output.weight", "classifier.output.bias"):
+        assert torch.equal(state(module)[name][[1, 2, 4, 3]], state(donor)[name][:4])
+    assert all(torch.equal(state(module)[n], t) for n, t in state(donor).items() if n.startswith("decoder."))
+
+
+def test_without_coordinates_names_are_what_is_matched():
+    donor, module = for_operation("add", 4), for_operation("mul", 5)
+    apply_transfer(module, weights_of(donor), spec("embedding"))
+    assert torch.equal(state(module)[TABLE][:4], state(donor)[TABLE][:4])
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "whose"),
+    [("sum_of_squares", "mul", "the donor"), ("mul", "sum_of_squares", "this network")],
+)
+def test_networks_without_coordinates_are_refused(there, here, whose):
+    (message,) = faults(for_operation(there, 5), for_operation(here, 5), by_coordinates("embedding"))
+    assert message.startswith(f"match: coordinates, but the data of {whose} have no group")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A task that has seen · modulo 7, and its checkpoint."""
+    folder = tmp_path_factory.mktemp("trained")
+    task = EquationTask(partial(ArithmeticTransformer, width=8, heads=2))
+    trainer = Trainer(
+        max_steps=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    trainer.fit(task, datamodule=BinaryOperationDataModule("mul", 7, batch_size=9))
+    trainer.save_checkpoint(folder / "run.ckpt")
+    return task, folder / "run.ckpt"
+
+
+@pytest.mark.parametrize("source", ["safetensors", "ckpt"])
+def test_coordinates_survive_in_files(trained, tmp_path, source):
+    task, path = trained
+    if source == "safetensors":
+        path = tmp_path / "w.safetensors"
+        save_weights(weights_of(task), path)
+    weights, module = read_weights(path), for_operation("add", 6)
+    assert weights.coordinates == BinaryOperationDataModule("mul", 7).coordinates
+    assert weights.digest() == weights_of(task).digest()
+    apply_transfer(module, weights, by_coordinates("embedding"))
+    powers = [pow(3, exponent, 7) for exponent in range(6)]  # 3 is the least generator
+    assert torch.equal(state(module)[TABLE][:6], state(task)[TABLE][powers])
+
+
+def test_a_task_from_a_checkpoint_knows_its_coordinates(trained):
+    task, path = trained
+    again = EquationTask(partial(ArithmeticTransformer, width=8, heads=2))
+    again.on_load_checkpoint(torch.load(path, weights_only=True))
+    assert again.coordinates == task.coordinates == BinaryOperationDataModule("mul", 7).coordinates
+
+
+def test_files_that_know_no_coordinates_are_read_and_refused(tmp_path):
+    donor = Task(tokens(5))
+    save_weights(weights_of(donor), tmp_path / "w.safetensors")
+    weights = read_weights(tmp_path / "w.safetensors")
+    assert weights.coordinates is None
+    with pytest.raises(ChainError, match="match: coordinates, but the data of the donor"):
+        plan_transfer(weights, weights_of(for_operation("add", 5)), by_coordinates("embedding"))
+
+
+def test_the_digest_knows_coordinates():
+    names, places = tokens(5), BinaryOperationDataModule("add", 5).coordinates
+    torch.manual_seed(0)
+    donor = Task(names)
+    plain = weights_of(donor)
+    donor.coordinates = places
+    assert weights_of(donor).digest() != plain.digest()
+
+
+def test_a_chain_moves_features_by_coordinates(lab):
+    chain = """
+  donor: {data.init_args: {operation: add, modulus: 4}}
+  heir:
+    data.init_args.operation: mul
+    transfer: {from: donor, parts: [embedding], match: coordinates, tokens: ["(1)", "(2)", "(3)"], freeze: true}
+"""
+    lab.write(lab.SMALL + "stages:" + chain)
+    assert lab.fit("--trainer.max_steps", "2") == 0
+    tables = {name: load_file(lab.run(name) / "network.safetensors")[TABLE] for name in ("donor", "heir")}
+    assert torch.equal(tables["heir"][[2, 4, 3]], tables["donor"][1:4])  # 2, 2², 2³ modulo 5
+    assert not torch.equal(tables["heir"][1], tables["donor"][0])
+    (written,) = json.loads((lab.run("heir") / "transfer.json").read_text())
+    assert sorted(zip(written["tokens"], written["donor_rows"], written["rows"], strict=True)) == [
+        ("(1)", 1, 2),
+        ("(2)", 2, 4),
+        ("(3)", 3, 3),
+    ]
 
 
 # tied tensors

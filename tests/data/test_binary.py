@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import seed_everything
+from sympy.ntheory import discrete_log, is_primitive_root
 
 from grok_lightning.data import BinaryOperationDataModule, CompositionDataModule, TokenSubset
 from grok_lightning.operations import list_operations, resolve
@@ -98,6 +99,74 @@ def test_an_operation_by_import_path():
     data = build("grok_lightning.operations.residues.square_of_sum", 5)
     answers = data.parts["val"].answers.tolist()
     assert [(a + b) ** 2 % 5 for a, b in pairs(data, "val")] == answers
+
+
+def place(name):
+    """The coordinates that a token is named by, such as (2, 1)."""
+    return tuple(map(int, name.strip("()").split(", ")))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("operation", ["add", "sub"])
+def test_under_addition_and_subtraction_a_coordinate_is_the_residue(operation, layout):
+    data = BinaryOperationDataModule(operation, 9, layout=layout)
+    assert data.coordinates == (*(f"({x})" for x in range(9)), *list(data.vocabulary)[9:])
+
+
+@pytest.mark.parametrize("operation", ["mul", "div"])
+@pytest.mark.parametrize("p", [3, 7, 31, 61])
+def test_under_multiplication_and_division_a_coordinate_is_the_discrete_logarithm(operation, p):
+    data = BinaryOperationDataModule(operation, p)
+    names = list(data.vocabulary)
+    generator = data.coordinates.index("(1)")
+    assert is_primitive_root(generator, p)
+    assert not any(is_primitive_root(x, p) for x in range(2, generator))
+    logarithms = [f"({discrete_log(p, x, generator)})" for x in range(1, p)]
+    assert list(data.coordinates) == ["0", *logarithms, *names[p:]]
+
+
+@pytest.mark.parametrize("modulus", [9, 12, 15, 21, 24])
+def test_coordinates_of_products_are_sums_of_coordinates_and_others_keep_their_names(modulus):
+    data = BinaryOperationDataModule("mul", modulus, layout="a b")
+    orders = data.symmetry().group.orders
+    units = [x for x in range(modulus) if gcd(x, modulus) == 1]
+    places = {x: place(data.coordinates[x]) for x in units}
+    assert len(set(places.values())) == len(units)
+    for x, y in itertools.product(units, repeat=2):
+        sums = zip(places[x], places[y], orders, strict=True)
+        assert places[x * y % modulus] == tuple((i + j) % order for i, j, order in sums)
+    assert all(data.coordinates[x] == str(x) for x in range(modulus) if x not in units)
+    assert len(set(data.coordinates)) == len(data.coordinates)
+
+
+@pytest.mark.parametrize(("operation", "modulus"), [("sum_of_squares", 7), ("compose(3)", None), ("mul", 2)])
+def test_without_a_group_there_are_no_coordinates_and_no_symmetry(operation, modulus):
+    data = BinaryOperationDataModule(operation, modulus, train_fraction=1)
+    assert data.coordinates is None
+    with pytest.raises(ValueError, match="no abelian group"):
+        data.symmetry()
+
+
+def test_permutations_that_commute_have_coordinates():
+    data = BinaryOperationDataModule("compose(2)", None, train_fraction=1)
+    assert data.coordinates == ("(0)", "(1)", "∘", "=")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_symmetry_says_where_the_operands_are(layout):
+    own = BinaryOperationDataModule("mul", 7, layout=layout).symmetry()
+    words = layout.split()
+    assert own.positions == (words.index("a"), words.index("b"))
+    assert own.size == 7
+    assert (own.group.zero, own.group.inverts, set(own.group.coordinates)) == (0, False, set(range(1, 7)))
+
+
+def test_symmetry_of_another_operation_on_the_same_elements():
+    data = BinaryOperationDataModule("sum_of_squares", 7)
+    assert data.symmetry("add").group.members == list(range(7))
+    assert data.symmetry("div").group.inverts
+    with pytest.raises(ValueError, match="'x_cubed_plus_product'"):
+        data.symmetry("x_cubed_plus_product")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
