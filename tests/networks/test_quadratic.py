@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grok_lightning.data import BinaryOperationDataModule
 from grok_lightning.networks import QuadraticMLP
 
 
@@ -69,3 +70,39 @@ def test_wrong_sizes_are_named(arguments, name):
 def test_sequences_of_another_length_are_refused():
     with pytest.raises(ValueError, match=r"\(batch, 2\), got \(4, 3\)"):
         QuadraticMLP(5, 2)(torch.zeros(4, 3, dtype=torch.long))
+
+
+def jacobian_trace(first, second, inputs):
+    """The mean of the squares of the Jacobian of W₂ (W₁ x)² at inputs x, by automatic differentiation."""
+    answers = lambda x: second @ (first @ x).square()  # noqa: E731
+    return torch.stack([torch.func.jacrev(answers)(x).square().sum() for x in inputs]).mean()
+
+
+def test_the_trace_of_the_agop_has_the_derivative_of_the_square():
+    torch.manual_seed(0)
+    network, tokens = QuadraticMLP(5, 2, width=7).double(), torch.randint(5, (6, 2))
+    own = torch.autograd.grad(network.agop_trace(tokens), list(network.parameters()))
+    first = network.token_vectors().detach().view(5, 2, 7).permute(2, 1, 0).reshape(7, 10).requires_grad_()
+    second = network.classifier.output.weight.detach().clone().requires_grad_()
+    one_hot = torch.nn.functional.one_hot(tokens, 5).flatten(1).double()
+    theirs = torch.autograd.grad(jacobian_trace(first, second, one_hot), [first, second])
+    torch.testing.assert_close(own[0].view(5, 2, 7).permute(2, 1, 0).reshape(7, 10), theirs[0])
+    torch.testing.assert_close(own[1], theirs[1])
+
+
+def test_mapped_inputs_are_those_of_a_network_on_the_mapped_one_hot_vectors():
+    torch.manual_seed(0)
+    network = QuadraticMLP(7, 2, width=6, inputs="random_circulant")
+    assert network.wants_symmetry
+    network.draw_inputs(BinaryOperationDataModule("sub", 7, layout="a b").symmetry())
+    mapping = network.embedding.mapping
+    assert (mapping - torch.eye(14)).abs().max() > 0.1
+    torch.testing.assert_close(mapping, mapping.T)
+    first = network.embedding.table.weight.view(7, 2, 6).permute(2, 1, 0).reshape(6, 14)
+    tokens = torch.randint(7, (9, 2))
+    one_hot = torch.nn.functional.one_hot(tokens, 7).flatten(1).float()
+    expected = (one_hot @ mapping @ first.T).square() @ network.classifier.output.weight.T
+    torch.testing.assert_close(network(tokens), expected)
+    torch.testing.assert_close(network.feature_matrix(), mapping @ first.T @ first @ mapping)
+    assert {name for name, _ in network.named_parameters()} == {"embedding.table.weight", "classifier.output.weight"}
+    assert "embedding.mapping" in network.state_dict()

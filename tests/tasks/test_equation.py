@@ -772,6 +772,7 @@ def test_what_does_not_fit_the_network_is_refused_by_the_check(options, message)
     [
         ({"gradient_clip_norm": 0.0}, "gradient_clip_norm is 0.0; expected a positive number, or null"),
         ({"gradient_clip_norm": float("nan")}, "gradient_clip_norm is nan"),
+        ({"agop_penalty": -1.0}, "agop_penalty is -1.0; expected 0 or more"),
         ({"loss": "MSE"}, "loss is 'MSE'; expected cross_entropy or mse"),
         ({"loss": "crossentropy"}, "did you mean 'cross_entropy'"),
     ],
@@ -779,6 +780,31 @@ def test_what_does_not_fit_the_network_is_refused_by_the_check(options, message)
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_task(**arguments)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.7])
+def test_the_penalty_on_the_agop_is_minimised_and_not_logged(penalty):
+    quadratic = partial(QuadraticMLP, width=8)
+    torch.manual_seed(SEED)
+    task, kept = EquationTask(quadratic, partial(SGD, lr=0.5), loss="mse", agop_penalty=penalty), Kept()
+    data = make_data(layout="a b")
+    fit(task, data, steps=1, logger=kept)
+    torch.manual_seed(SEED)
+    network = quadratic(7, 2)
+    tokens, answers = next(batches(data))
+    loss = mean_square(network(tokens), answers)
+    (loss + penalty * network.agop(tokens).trace()).backward()
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(task.network.get_parameter(name), parameter - 0.5 * parameter.grad)
+    logged = {name: value for _, row in kept.rows for name, value in row.items()}
+    assert logged["train/loss"] == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_the_penalty_is_for_the_network_that_knows_it():
+    task = make_task(agop_penalty=1e-3)
+    trainer = Trainer(max_steps=5, accelerator="cpu", logger=False, enable_checkpointing=False)
+    with pytest.raises(ValueError, match="agop_penalty is for a QuadraticMLP, not for a ArithmeticTransformer"):
+        task.check(trainer, make_data())
 
 
 def test_data_of_the_family_serve_other_modules():
