@@ -141,7 +141,9 @@ class FeatureProgress(Callback):
             orders["by the group's coordinates"] = by_group
         figures = {"features": feature_matrices(self.history, orders)}
         if (folder / METRICS_FILE).is_file():
-            figures["progress"] = progress_curves(read_metrics(folder))
+            metrics = read_metrics(folder)
+            metrics.pop("features/deviation", None)  # it would hide one of the two it is the smaller of
+            figures["progress"] = progress_curves(metrics)
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png", dpi=200)
             for writer in figure_writers(trainer):
