@@ -8,7 +8,7 @@ discrete logarithms. It is anti-circulant (Hankel) if the entry depends on x · 
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -62,6 +62,28 @@ class OperandSymmetry:
         """
         column, row = (position * vocabulary_size for position in self.positions)
         return matrix[row : row + self.size, column : column + self.size]
+
+
+def symmetry_of(data: Any, asker: str, operation: str | None = None, hint: str = "") -> OperandSymmetry:
+    """The symmetry of an operation on the elements of a data module.
+
+    Args:
+        data: The data module.
+        asker: Who asks, for the message.
+        operation: The operation; that of the data if not given.
+        hint: How to name another one, for the message.
+
+    Raises:
+        ValueError: If the data are not of binary operations, or the operation has no group.
+    """
+    if not hasattr(data, "symmetry"):
+        name = type(data).__name__
+        raise ValueError(f"{asker}: {name} has no equations of binary operations; use BinaryOperationDataModule")
+    try:
+        symmetry: OperandSymmetry = data.symmetry(operation)
+    except ValueError as error:
+        raise ValueError(f"{asker}: {error}{hint}") from None
+    return symmetry
 
 
 def diagonals(group: AbelianGroup, orientation: Orientation) -> Tensor:

@@ -119,7 +119,7 @@ def matrix_power(matrix: Tensor, power: float) -> Tensor:
         matrix: The matrix (width, width).
         power: The exponent, positive.
     """
-    values, vectors = torch.linalg.eigh(matrix)
+    values, vectors = torch.linalg.eigh(matrix.to(torch.promote_types(matrix.dtype, torch.float32)))
     power_of: Tensor = (vectors * values.clamp(min=0) ** power) @ vectors.T
     return power_of
 

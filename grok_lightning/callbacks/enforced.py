@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import nn
 
-from grok_lightning.circulants import OperandSymmetry, enforced_circulant
+from grok_lightning.circulants import OperandSymmetry, enforced_circulant, symmetry_of
 from grok_lightning.networks import FeatureMachine
 
 
@@ -22,17 +22,16 @@ class EnforcedCirculant(Callback):
 
     Args:
         threshold: Accuracy that counts as learned.
-        ridge: What is added to the diagonal of the kernel matrix.
 
     Raises:
         ValueError: If the threshold is no accuracy; before training, if the network is no feature machine, or the data
             have no group.
     """
 
-    def __init__(self, threshold: float = 0.99, ridge: float = 0.0) -> None:
+    def __init__(self, threshold: float = 0.99) -> None:
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold is {threshold}; expected an accuracy above 0 and at most 1")
-        self.threshold, self.ridge = threshold, ridge
+        self.threshold = threshold
         self.grokked_at: int | None = None
 
     def check_run(self, network: nn.Module, datamodule: LightningDataModule | None) -> None:
@@ -52,11 +51,12 @@ class EnforcedCirculant(Callback):
         if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.global_step:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        network, symmetry = self._parts(pl_module.network, data)
+        task: Any = pl_module
+        network, symmetry = self._parts(task.network, data)
         machine = copy.deepcopy(network)
         machine.set_features(enforced_circulant(symmetry, network.feature_matrix().detach(), network.vocabulary_size))
         train, (tokens, answers) = data.training_set(), data.part("val")
-        machine.fit(train.tokens, train.answers, self.ridge)
+        machine.fit(train.tokens, train.answers, task.ridge)
         with torch.no_grad():
             logits = machine(tokens)
         accuracy = (logits.argmax(-1) == answers).double().mean()
@@ -81,7 +81,4 @@ class EnforcedCirculant(Callback):
     def _parts(network: Any, datamodule: Any) -> tuple[FeatureMachine, OperandSymmetry]:
         if not isinstance(network, FeatureMachine):
             raise ValueError(f"EnforcedCirculant is for a FeatureMachine, not for a {type(network).__name__}")
-        try:
-            return network, datamodule.symmetry()
-        except ValueError as error:
-            raise ValueError(f"EnforcedCirculant: {error}") from None
+        return network, symmetry_of(datamodule, "EnforcedCirculant")

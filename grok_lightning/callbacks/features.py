@@ -1,5 +1,6 @@
 """How features grow: measures of the feature matrix at evaluations, its history, and pictures of both."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from grok_lightning.callbacks.cadence import Cadence
 from grok_lightning.callbacks.pictures import figure_writers
-from grok_lightning.circulants import ORIENTATIONS, OperandSymmetry
+from grok_lightning.circulants import ORIENTATIONS, OperandSymmetry, symmetry_of
 from grok_lightning.figures import feature_matrices, progress_curves
 from grok_lightning.metrics import AgopCorrelation, CirculantDeviation, FeatureAlignment
 from grok_lightning.metrics_table import METRICS_FILE, read_metrics
@@ -17,15 +18,17 @@ from grok_lightning.networks import Network
 from grok_lightning.spectra import matrix_power
 
 Matrix = Literal["features", "agop"]
+LARGEST_HISTORY = 64
+"""Matrices in a history at most: when there are more, every second one goes."""
 
 
 class FeatureProgress(Callback):
     """Logs at evaluations how the feature matrix of a network, or the root of its AGOP, becomes circulant.
 
     Logged as `features/…`: `CirculantDeviation`; `AgopCorrelation` if the AGOP is measured; and, when training ends,
-    for every step of the history, `FeatureAlignment` with the last matrix. The history is part of the checkpoint. When
-    training ends, two pictures go to the run folder and to TensorBoard: `progress.png`, the curves, and
-    `features.png`, the matrix over time.
+    for every step of the history, `FeatureAlignment` with the last matrix. The history is part of the checkpoint; where
+    it would have more than 64 matrices, every second one is dropped. When training ends, two pictures go to the run
+    folder and to TensorBoard: `progress.png`, the curves, and `features.png`, the matrix over time.
 
     Result: `orientation`, the one along which the last matrix deviates less, `diagonal` or `antidiagonal`.
 
@@ -45,11 +48,13 @@ class FeatureProgress(Callback):
         self, matrix: Matrix = "features", operation: str | None = None, every_n_steps: int = 1, growth: float = 1.0
     ) -> None:
         if matrix not in get_args(Matrix):
-            raise ValueError(f"matrix is {matrix!r}; expected features or agop")
+            near = get_close_matches(str(matrix), get_args(Matrix), n=1, cutoff=0)[0]
+            raise ValueError(f"matrix is {matrix!r}; expected features or agop, did you mean {near!r}?")
         self.matrix, self.operation = matrix, operation
         self.cadence = Cadence(every_n_steps, growth)
         self.due = 0
         self.history: dict[int, Tensor] = {}
+        self.newest: tuple[int, Tensor] | None = None
         self.orientation: str | None = None
         self.symmetry: OperandSymmetry | None = None
 
@@ -59,13 +64,8 @@ class FeatureProgress(Callback):
         Raises:
             ValueError: If they have none.
         """
-        data: Any = datamodule
-        try:
-            self.symmetry = data.symmetry(self.operation)
-        except ValueError as error:
-            raise ValueError(
-                f"FeatureProgress: {error}; its `operation` names the one that orders the elements"
-            ) from None
+        hint = "; its `operation` can name another, whose group orders the elements"
+        self.symmetry = symmetry_of(datamodule, "FeatureProgress", self.operation, hint)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the group."""
@@ -79,7 +79,8 @@ class FeatureProgress(Callback):
         features, root = self._matrices(network, trainer.datamodule)  # type: ignore[attr-defined]
         matrix, device = features if root is None else root, features.device
         measured = CirculantDeviation(self._group, network.vocabulary_size).to(device)(matrix)
-        self._keep(trainer.global_step, matrix)
+        self.newest = trainer.global_step, matrix.detach().cpu().clone()
+        self._keep(*self.newest)
         if root is not None:
             measured |= AgopCorrelation().to(device)(features, root)
         if measured["deviation"].isfinite():
@@ -91,9 +92,8 @@ class FeatureProgress(Callback):
         if not trainer.is_global_zero or not self.history:
             return
         network: Any = pl_module.network
-        if trainer.global_step not in self.history:
-            features, root = self._matrices(network, trainer.datamodule)  # type: ignore[attr-defined]
-            self.history[trainer.global_step] = (features if root is None else root).detach().cpu().clone()
+        if self.newest is not None:
+            self.history |= dict([self.newest])
         alignment = FeatureAlignment(self.history[max(self.history)], self._group, network.vocabulary_size)
         for step, matrix in self.history.items():
             values = {name: float(value) for name, value in alignment(matrix).items() if value.isfinite()}
@@ -128,10 +128,13 @@ class FeatureProgress(Callback):
         return features, matrix_power(network.agop(datamodule.part("train").tokens).detach(), 0.5)
 
     def _keep(self, step: int, matrix: Tensor) -> None:
-        if step >= self.due:
-            self.history[step] = matrix.cpu().clone()
+        if step < self.due:
+            return
+        self.history[step] = matrix
         while self.due <= step:
             self.due = self.cadence.after(self.due)
+        if len(self.history) > LARGEST_HISTORY:
+            self.history = {kept: self.history[kept] for kept in sorted(self.history)[::2]}
 
     def _draw(self, trainer: Trainer, network: Network) -> None:
         folder = Path(trainer.default_root_dir)

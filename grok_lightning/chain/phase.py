@@ -133,7 +133,11 @@ def _varied(report: Report, choice: Choice) -> dict[str, dict[str, Axis]]:
     _check(report, choice)
     points = {each.base: each.point for each in report.recipe.stages.values()}
     axes = {name: {a.name: a for a in report.recipe.axes if a.name in points[name]} for name in report.recipe.bodies}
-    return {name: its for name, its in axes.items() if its and {choice.across, choice.up} <= {*its, None}}
+    varied = {name: its for name, its in axes.items() if its and {choice.across, choice.up} <= {*its, None}}
+    if not varied:
+        each = "; ".join(f"{name} along {', '.join(its)}" for name, its in axes.items() if its)
+        raise ChainError(f"no stage varies along both {choice.across} and {choice.up}: {each}")
+    return varied
 
 
 def _shown(axis: Axis) -> PhaseAxis:

@@ -99,7 +99,7 @@ class Run:
         return int(self.typed["trainer"]["max_steps"])
 
     def _identity(self) -> dict[str, Any]:
-        transfers = [[d.fingerprint, d.spec.parts, d.spec.tokens, d.spec.match, d.spec.freeze] for d in self.donors]
+        transfers = [[d.fingerprint, *d.spec.decisive] for d in self.donors]
         return {"config": decisive(self.typed), "transfers": transfers, "versions": package_versions()}
 
 

@@ -35,6 +35,12 @@ class TransferSpec:
     freeze: bool | tuple[str, ...] = False
     match: str = "names"
 
+    @property
+    def decisive(self) -> list[Any]:
+        """What of it decides what a run becomes, beside the donor."""
+        said = [self.parts, self.tokens, self.freeze]
+        return said if self.match == "names" else [*said, self.match]
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -174,8 +174,14 @@ def _landing(
 def _selected(donor: Weights, target: Weights, spec: TransferSpec, faults: list[str]) -> list[str]:
     """Return the names that the parts select, in this network's order; of one tensor here, the first name alone."""
     _check_names("parts", spec.parts, donor.names, faults)
-    there = [name for name in donor.names if any(matches(name, part) for part in spec.parts)]
-    here = [name for name in target.names if any(matches(name, part) for part in spec.parts)]
+    there, here = (
+        [name for name in names if name not in target.own and any(matches(name, part) for part in spec.parts)]
+        for names in (donor.names, target.names)
+    )
+    for part in spec.parts:
+        replaced = [name for name in target.own if matches(name, part)]
+        if replaced and not any(matches(name, part) for name in here):
+            faults.append(f"parts: {part!r} is {_some(sorted(replaced))} here, which no transfer moves; leave it out")
     lost = [name for name in there if name not in target.names]
     empty = [name for name in here if name not in donor.names]
     if lost:
@@ -203,11 +209,15 @@ def _token_rows(
     """Return the tokens that move, each with its row in the donor and here; None where rows mean no tokens."""
     if spec.tokens is not None and not by_token:
         faults.append(f"tokens are given, but nothing in {', '.join(spec.parts)} has rows for tokens")
+    if spec.match != "names" and not by_token:
+        faults.append(
+            f"match is {spec.match}, but nothing in {', '.join(spec.parts)} has rows for tokens; leave it out"
+        )
     by_name = spec.match == "names"
     names_there, names_here = (each.vocabulary if by_name else each.coordinates for each in (donor, target))
     if not by_name and (names_there is None or names_here is None):
         whose = "the donor" if names_there is None else "this network"
-        faults.append(f"match: coordinates, but the data of {whose} have no group that gives tokens a place in it")
+        faults.append(f"match is coordinates, but the operation of {whose} has no group to place tokens in; give names")
     if names_there is None or names_here is None:
         return None
     there = {token: row for row, token in enumerate(names_there)}

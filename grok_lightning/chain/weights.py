@@ -33,6 +33,7 @@ class Weights:
         tied: Other names of tensors, with the name they are stored under.
         vocabulary: Names of the tokens, where the network has a vocabulary.
         token_parameters: Names of the tensors whose first dimension runs over the vocabulary.
+        own: Names of tensors that no transfer moves into this network.
         coordinates: Second names of the tokens, by their place in the group behind the data, where there is one.
         source: Where they come from, for messages.
     """
@@ -42,6 +43,7 @@ class Weights:
     vocabulary: tuple[str, ...] | None = None
     token_parameters: frozenset[str] = frozenset()
     coordinates: tuple[str, ...] | None = None
+    own: frozenset[str] = frozenset()
     source: str = ""
 
     @property
@@ -63,7 +65,8 @@ class Weights:
 
     def digest(self) -> str:
         """Return a hash of the content: bits, names, and what the rows stand for."""
-        words = [self.vocabulary, self.coordinates, sorted(self.token_parameters), sorted(self.tied.items())]
+        words = [self.vocabulary, sorted(self.token_parameters), sorted(self.tied.items())]
+        words += [self.coordinates] if self.coordinates else []
         digest = hashlib.sha256(json.dumps([*words, sorted(self.tensors)]).encode())
         for _, tensor in sorted(self.tensors.items()):
             digest.update(tensor_digest(tensor).encode())
@@ -87,6 +90,7 @@ def weights_of(module: LightningModule) -> Weights:
         vocabulary=tuple(vocabulary) if vocabulary else None,
         token_parameters=frozenset(getattr(network, "token_parameters", ())),
         coordinates=tuple(coordinates) if coordinates else None,
+        own=frozenset(getattr(network, "own_tensors", ())),
         source="this network",
     )
 

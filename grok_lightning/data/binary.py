@@ -85,7 +85,14 @@ class BinaryOperationDataModule(EquationDataModule):
         return self.table.elements
 
     def symmetry(self, operation: str | None = None) -> OperandSymmetry:
-        """Return the group behind an operation, see `EquationDataModule.symmetry`."""
+        """Return the group behind an operation, with the operands of these equations.
+
+        Args:
+            operation: An operation on the same elements; that of the equations if not given.
+
+        Raises:
+            ValueError: If the operation has no group on these elements.
+        """
         positions = self.layout.index("a"), self.layout.index("b")
         group = abelian_group(operation or self.table.name, self.modulus)
         return OperandSymmetry(group, len(self.table.elements), positions)

@@ -10,7 +10,6 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
-from grok_lightning.circulants import OperandSymmetry
 from grok_lightning.data.batches import BatchStream, Equations, EvaluationBatches, step_by_step
 from grok_lightning.data.split import LARGEST_SPLIT_SEED, PARTS
 from grok_lightning.data.vocabulary import Vocabulary
@@ -89,17 +88,6 @@ class EquationDataModule(LightningDataModule):
     def coordinates(self) -> tuple[str, ...] | None:
         """Second names of the tokens, by their place in the group behind the equations, where there is one."""
         return None
-
-    def symmetry(self, operation: str | None = None) -> OperandSymmetry:
-        """Return the group behind an operation, with the operands of these equations.
-
-        Args:
-            operation: An operation on the same elements; that of the equations if not given.
-
-        Raises:
-            ValueError: If these are not equations of binary operations, or the operation has no group.
-        """
-        raise ValueError(f"{type(self).__name__} has no equations of binary operations, such as a + b")
 
     @abstractmethod
     def make_parts(self) -> dict[str, Equations]:

@@ -87,7 +87,7 @@ class MixedOperationDataModule(EquationDataModule):
         return (self.values >= 0).nonzero()
 
     def symmetry(self, operation: str | None = None) -> OperandSymmetry:
-        """Return the group behind an operation, which has to be named, see `EquationDataModule.symmetry`."""
+        """Return the group behind an operation, which has to be named, see `BinaryOperationDataModule.symmetry`."""
         if operation is None:
             raise ValueError(f"there are several operations, {' and '.join(self.kinds.names)}")
         positions = self.layout.index("a"), self.layout.index("b")

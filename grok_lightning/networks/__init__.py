@@ -6,7 +6,6 @@ length). Beside them are the freezing of parameters in whole or in part, and the
 
 from grok_lightning.networks.additive import AdditiveNetwork, exact_network
 from grok_lightning.networks.feature_machine import FeatureMachine
-from grok_lightning.networks.fourier_multiplication import ShiftKernelMachine, fourier_multiplication
 from grok_lightning.networks.network import Network
 from grok_lightning.networks.quadratic import QuadraticMLP
 from grok_lightning.networks.rows import freeze, frozen_rows, joined_rows
@@ -19,9 +18,7 @@ __all__ = [
     "FeatureMachine",
     "Network",
     "QuadraticMLP",
-    "ShiftKernelMachine",
     "exact_network",
-    "fourier_multiplication",
     "freeze",
     "frozen_rows",
     "joined_rows",

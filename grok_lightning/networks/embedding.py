@@ -1,6 +1,7 @@
 """Φ, from tokens to vectors: it depends on the token alone."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,9 @@ from torch import Tensor, nn
 
 from grok_lightning.networks.arguments import require_positive
 from grok_lightning.networks.mlp import MLP
+
+Inputs = Literal["one_hot", "random_circulant"]
+"""What a sequence is before anything is learned: one-hot vectors, or those times random features."""
 
 
 class Embedding(nn.Module):

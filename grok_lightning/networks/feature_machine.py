@@ -11,16 +11,17 @@ from torch.nn.utils import parametrize
 from grok_lightning.circulants import OperandSymmetry, random_circulant
 from grok_lightning.networks.arguments import require_choice
 from grok_lightning.networks.classifier import LinearClassifier
-from grok_lightning.networks.embedding import PositionwiseEmbedding
+from grok_lightning.networks.embedding import Inputs, PositionwiseEmbedding
 from grok_lightning.networks.kernels import GAUSSIAN_SCALE, GaussianKernel, Kernel, QuadraticKernel
 from grok_lightning.networks.network import Network
-from grok_lightning.networks.quadratic import Inputs
 from grok_lightning.spectra import matrix_power
 
 KernelName = Literal["quadratic", "gaussian"]
 
 JITTERS = (1e-14, 1e-12, 1e-10, 1e-8)
 """What is added to the diagonal of a singular kernel matrix, in turn, as a share of its mean."""
+TOLERANCE = 0.1
+"""Largest error of an answer that was fitted with such an addition."""
 
 
 class FeatureMachine(Network):
@@ -36,8 +37,10 @@ class FeatureMachine(Network):
         length: How many tokens a sequence has.
         kernel: `quadratic`, (xᵀMx')², or `gaussian`, exp(−(x − x')ᵀM(x − x') / scale).
         scale: That of the Gaussian kernel. The official code has 2 · 2.5² = 12.5, the default here; the text has 2.5.
-        width: Width of the vectors, at least the length · vocabulary that M needs; that, if not given. Features move
-            between machines of different vocabularies only where it is the same.
+        width: Width of the vectors; by default 2 · length · vocabulary, which is also the least: learned features take
+            the first half at most, and those that a machine begins with the last, so that tokens that a transfer does
+            not reach are orthogonal to those that it does. Features move between vocabularies of different size only
+            where it is the same.
         inputs: What M begins as: the identity (`one_hot`), or random features that fit the operation
             (`random_circulant`), see `circulants.random_circulant`.
 
@@ -63,20 +66,25 @@ class FeatureMachine(Network):
         require_choice("kernel", kernel, KernelName)
         require_choice("inputs", inputs, Inputs)
         size = length * vocabulary_size
-        if width is not None and width < size:
-            raise ValueError(f"`width` must be at least {size}, length · vocabulary, got {width}.")
+        if width is not None and width < 2 * size:
+            raise ValueError(f"`width` must be at least {2 * size}, twice length · vocabulary, got {width}.")
         super().__init__(
             vocabulary_size,
             length,
-            embedding=PositionwiseEmbedding(vocabulary_size, length, size if width is None else width),
+            embedding=PositionwiseEmbedding(vocabulary_size, length, 2 * size if width is None else width),
             decoder=QuadraticKernel(length) if kernel == "quadratic" else GaussianKernel(length, scale),
             classifier=LinearClassifier(1, vocabulary_size, bias=False),
         )
         self.inputs = inputs
         self.double()
         with torch.no_grad():
-            self._set_root(torch.eye(size, dtype=torch.double))
-            self.classifier.output.weight.zero_()
+            self._set_root(torch.eye(size, dtype=torch.double), self.embedding.width - size)
+            self.classifier.output.weight.zero_()  # for one centre, until there are others
+
+    @property
+    def own_tensors(self) -> frozenset[str]:
+        """What a fit replaces: the points, and their coefficients."""
+        return frozenset({"decoder.centres", "classifier.output.weight"})
 
     @property
     def wants_symmetry(self) -> bool:
@@ -87,6 +95,19 @@ class FeatureMachine(Network):
     def learns_features(self) -> bool:
         """Whether the features are not frozen."""
         return self.embedding.table.weight.requires_grad
+
+    def require_whole(self) -> None:
+        """Check that features are frozen as a whole or not at all, and coefficients not.
+
+        Raises:
+            ValueError: If the vectors of some tokens are frozen and those of others not, or a coefficient is.
+        """
+        if parametrize.is_parametrized(self.embedding.table):
+            message = "features are frozen as a whole or not at all, and here those of some tokens are:"
+            raise ValueError(f"{message} give the transfer `freeze: false`, or leave out its `tokens`")
+        output = self.classifier.output
+        if parametrize.is_parametrized(output) or not output.weight.requires_grad:
+            raise ValueError("the coefficients (classifier) of a feature machine are frozen, but a fit replaces them")
 
     @torch.no_grad()
     def set_features(self, matrix: Tensor) -> None:
@@ -117,15 +138,15 @@ class FeatureMachine(Network):
         self._set_root(matrix_power(self.agop(self.decoder.centres, centred), power / 2))
 
     def agop(self, tokens: Tensor, centred: bool = False) -> Tensor:
-        """Average gradient outer product of the logits, in closed form over the points of the last fit."""
-        if tokens is not self.decoder.centres:
-            return super().agop(tokens, centred)
-        coefficients = self.classifier.output.weight.detach().T
-        return self.decoder.agop(self.feature_matrix().detach(), self._inputs(tokens), coefficients, centred)
+        """Average gradient outer product of the logits over sequences of tokens, in closed form."""
+        centres, coefficients = self._inputs(self.decoder.centres), self.classifier.output.weight.detach().T
+        return self.decoder.agop(self.feature_matrix().detach(), centres, coefficients, self._inputs(tokens), centred)
 
     @torch.no_grad()
     def fit(self, tokens: Tensor, answers: Tensor, ridge: float = 0.0) -> Tensor:
         """Solve for the coefficients on training points, with the features as they are.
+
+        Points and coefficients from before are replaced.
 
         Args:
             tokens: The points (points, length).
@@ -136,16 +157,23 @@ class FeatureMachine(Network):
             The fitted logits (points, vocabulary).
 
         Raises:
-            ValueError: If the kernel matrix is singular beyond what `JITTERS` mend.
+            ValueError: If the kernel matrix is singular beyond what `JITTERS` mend, or the fit is then no fit; or if
+                something is frozen that cannot be, see `require_whole`.
         """
+        self.require_whole()
         self.place_centres(tokens)
         matrix = self.decode(tokens)
         matrix.diagonal().add_(ridge)
         targets = F.one_hot(answers, self.vocabulary_size).to(matrix.dtype)
-        coefficients = _solve(matrix, targets)
+        coefficients, jitter = _solve(matrix, targets)
         self.classifier.output.weight.copy_(coefficients.T)
         matrix.diagonal().sub_(ridge)
-        return matrix @ coefficients
+        fitted = matrix @ coefficients
+        if jitter:
+            warnings.warn(f"the kernel matrix is singular: {jitter:.0e} of its mean diagonal was added", stacklevel=2)
+            if not (fitted - targets).abs().max() < TOLERANCE:
+                raise ValueError("the points repeat and contradict each other, so that nothing fits them: give a ridge")
+        return fitted
 
     @torch.no_grad()
     def place_centres(self, tokens: Tensor) -> None:
@@ -170,27 +198,28 @@ class FeatureMachine(Network):
         """The number of each one-hot entry of sequences (batch, length)."""
         return tokens + self.vocabulary_size * torch.arange(self.length, device=tokens.device)
 
-    def _set_root(self, root: Tensor) -> None:
-        if parametrize.is_parametrized(self.embedding.table):
-            raise ValueError("a feature matrix is frozen as a whole or not at all; here only some tokens are")
-        rows = F.pad(root, (0, self.embedding.width - len(root))).view(self.length, self.vocabulary_size, -1)
+    def _set_root(self, root: Tensor, first: int = 0) -> None:
+        """Take the vectors of the inputs, with a place for them in the width."""
+        self.require_whole()
+        padded = F.pad(root, (first, self.embedding.width - len(root) - first))
+        rows = padded.view(self.length, self.vocabulary_size, -1)
         self.embedding.table.weight.copy_(rows.transpose(0, 1).flatten(1))
 
 
-def _solve(matrix: Tensor, targets: Tensor) -> Tensor:
+def _solve(matrix: Tensor, targets: Tensor) -> tuple[Tensor, float]:
     """K⁻¹ Y by Cholesky's decomposition; where K is singular to rounding, with a little added to its diagonal.
+
+    Returns:
+        The coefficients (points, classes), and what was added, as a share of the diagonal's mean.
 
     Raises:
         ValueError: If nothing in `JITTERS` is enough.
     """
     diagonal = matrix.diagonal().mean()
     for jitter in (0.0, *JITTERS):
-        added = matrix if jitter == 0 else matrix + jitter * diagonal * torch.eye(len(matrix)).to(matrix)
+        added = matrix.clone() if jitter else matrix
+        added.diagonal().add_(jitter * diagonal)
         factor, info = torch.linalg.cholesky_ex(added)
         if not info:
-            if jitter:
-                warnings.warn(
-                    f"the kernel matrix is singular: {jitter:.0e} of its mean diagonal was added", stacklevel=3
-                )
-            return torch.cholesky_solve(targets, factor)
+            return torch.cholesky_solve(targets, factor), jitter
     raise ValueError(f"the kernel matrix is singular, also with {JITTERS[-1]} of its mean diagonal added: give a ridge")

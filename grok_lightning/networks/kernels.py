@@ -32,7 +32,7 @@ class Kernel(nn.Module):
 
     def __init__(self, length: int) -> None:
         super().__init__()
-        self.register_buffer("centres", torch.zeros(0, length, dtype=torch.long))
+        self.register_buffer("centres", torch.zeros(1, length, dtype=torch.long))
 
     def forward(self, states: Tensor, centres: Tensor) -> Tensor:
         """Values (batch, points) of the kernel between vectors (batch, width) and those of points (points, width)."""
@@ -62,13 +62,14 @@ class Kernel(nn.Module):
         """
 
     @abstractmethod
-    def agop(self, features: Tensor, inputs: Tensor, coefficients: Tensor, centred: bool) -> Tensor:
-        """The AGOP of f = Σᵢ αᵢ k(·, xᵢ) over its own points, (all inputs, all inputs).
+    def agop(self, features: Tensor, centres: Tensor, coefficients: Tensor, inputs: Tensor, centred: bool) -> Tensor:
+        """The AGOP of f = Σᵢ αᵢ k(·, xᵢ) over sequences, (all inputs, all inputs).
 
         Args:
             features: The feature matrix M (all inputs, all inputs).
-            inputs: The inputs of each point (points, length).
-            coefficients: The α (points, vocabulary).
+            centres: The inputs of the xᵢ (points, length).
+            coefficients: The αᵢ (points, vocabulary).
+            inputs: The inputs of the sequences (batch, length).
             centred: Whether the mean Jacobian is taken from each first.
         """
 
@@ -84,10 +85,10 @@ class QuadraticKernel(Kernel):
         """Values (left, right) of the kernel, see `Kernel.of_products`."""
         return products.square_()
 
-    def agop(self, features: Tensor, inputs: Tensor, coefficients: Tensor, centred: bool) -> Tensor:
-        """The AGOP over the points, see `Kernel.agop`."""
-        used, places = torch.unique(inputs, return_inverse=True)
-        sums = _pair_sums(places, coefficients, len(used)).transpose(1, 2).contiguous()  # A: (inputs, classes, inputs)
+    def agop(self, features: Tensor, centres: Tensor, coefficients: Tensor, inputs: Tensor, centred: bool) -> Tensor:
+        """The AGOP over sequences, see `Kernel.agop`."""
+        used, (own, places) = _used(centres, inputs)
+        sums = _pair_sums(own, coefficients, len(used)).transpose(1, 2).contiguous()  # A: (inputs, classes, inputs)
         share = coefficients.new_full((len(inputs), 1), 1 / len(inputs))
         moment = _pair_sums(places, share, len(used)).squeeze(-1)
         if centred:
@@ -123,25 +124,32 @@ class GaussianKernel(Kernel):
         """Values (left, right) of the kernel, see `Kernel.of_products`."""
         return products.mul_(2).sub_(left[:, None]).sub_(right).div_(self.scale).exp_()
 
-    def agop(self, features: Tensor, inputs: Tensor, coefficients: Tensor, centred: bool) -> Tensor:
-        """The AGOP over the points, see `Kernel.agop`."""
-        used, places = torch.unique(inputs, return_inverse=True)
-        points, classes = coefficients.shape
-        groups = [_by_input(column, coefficients) for column in inputs.T]
+    def agop(self, features: Tensor, centres: Tensor, coefficients: Tensor, inputs: Tensor, centred: bool) -> Tensor:
+        """The AGOP over sequences, see `Kernel.agop`."""
+        used, (own, places) = _used(centres, inputs)
+        batch, classes = len(inputs), coefficients.shape[1]
+        groups = [_by_input(column, coefficients) for column in own.T]
         total, mean = features.new_zeros(len(used), len(used)), features.new_zeros(len(used), classes)
-        numbers = torch.arange(points, device=inputs.device)
+        numbers = torch.arange(batch, device=inputs.device)
         for some in torch.split(numbers, max(1, BLOCK_NUMBERS // (classes * len(used)))):
-            kernel = self.between(features, inputs, inputs[some])
-            position_sums = [torch.bmm(values, kernel[members]) for members, values in groups]
-            sums = torch.cat(position_sums)  # (used inputs, classes, some points)
-            answers = position_sums[0].sum(0)  # each point has one input of the first position
-            for own in places[some].T:
-                sums[own, :, numbers[: len(some)]] -= answers.T
-            mean += sums.sum(2) / points
-            total += sums.flatten(1) @ sums.flatten(1).T / points
+            kernel = self.between(features, centres, inputs[some])
+            sums = features.new_zeros(len(used), classes, len(some))
+            for present, members, values in groups:
+                sums[present] = torch.bmm(values, kernel[members])
+            answers = sums[groups[0][0]].sum(0)  # each point has one input of the first position
+            for column in places[some].T:
+                sums[column, :, numbers[: len(some)]] -= answers.T
+            mean += sums.sum(2) / batch
+            total += sums.flatten(1) @ sums.flatten(1).T / batch
         if centred:
             total -= mean @ mean.T
         return (2 / self.scale) ** 2 * features[:, used] @ total @ features[used]
+
+
+def _used(*inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The inputs that occur in some sequences, in order, and the sequences as places among them."""
+    used = torch.unique(torch.cat([each.flatten() for each in inputs]))
+    return used, [torch.searchsorted(used, each.contiguous()) for each in inputs]
 
 
 def _pair_sums(inputs: Tensor, values: Tensor, size: int) -> Tensor:
@@ -153,7 +161,7 @@ def _pair_sums(inputs: Tensor, values: Tensor, size: int) -> Tensor:
     return sums.view(size, size, -1)
 
 
-def _by_input(column: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def _by_input(column: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The points that have each of the inputs at one position, filled up to as many as the most frequent one has.
 
     Args:
@@ -161,13 +169,14 @@ def _by_input(column: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         values: What the points have (points, columns).
 
     Returns:
-        Their numbers (inputs, most), and their values (inputs, columns, most), zero where it is filled up.
+        The inputs that occur (inputs); the numbers of their points (inputs, most), and the values of these (inputs,
+        columns, most), zero where it is filled up.
     """
-    _, group, counts = torch.unique(column, return_inverse=True, return_counts=True)
+    present, group, counts = torch.unique(column, return_inverse=True, return_counts=True)
     order = group.argsort(stable=True)
     place = torch.arange(len(column), device=column.device) - (counts.cumsum(0) - counts)[group[order]]
     members = column.new_zeros(len(counts), int(counts.max()))
     members[group[order], place] = order
     table = values.new_zeros(*members.shape, values.shape[1])
     table[group[order], place] = values[order]
-    return members, table.transpose(1, 2)
+    return present, members, table.transpose(1, 2)

@@ -89,6 +89,11 @@ class Network(nn.Module):
         return average_gradient_outer_product(self, tokens, centred)
 
     @property
+    def own_tensors(self) -> frozenset[str]:
+        """Names of tensors that no transfer moves: a fit replaces them, or they were drawn for the operation."""
+        return frozenset()
+
+    @property
     def wants_symmetry(self) -> bool:
         """Whether `draw_inputs` is to be called before training."""
         return False

@@ -1,7 +1,5 @@
 """The two-layer network with a quadratic activation."""
 
-from typing import Literal
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,12 +7,9 @@ from grok_lightning.circulants import OperandSymmetry, random_circulant
 from grok_lightning.networks.agop import second_moment
 from grok_lightning.networks.arguments import require_choice
 from grok_lightning.networks.classifier import LinearClassifier
-from grok_lightning.networks.embedding import MappedEmbedding, PositionwiseEmbedding
+from grok_lightning.networks.embedding import Inputs, MappedEmbedding, PositionwiseEmbedding
 from grok_lightning.networks.network import Network
 from grok_lightning.spectra import matrix_power
-
-Inputs = Literal["one_hot", "random_circulant"]
-"""What a sequence is before anything is learned: one-hot vectors, or those times random features."""
 
 
 class SquaredSum(nn.Module):
@@ -70,6 +65,11 @@ class QuadraticMLP(Network):
     def decode(self, tokens: Tensor) -> Tensor:
         """One vector (batch, width) for each sequence of tokens (batch, length)."""
         return self.decoder.decode(self.embedding.places(), self.embedding.entries(tokens))
+
+    @property
+    def own_tensors(self) -> frozenset[str]:
+        """The map of the inputs, which fits the operation."""
+        return frozenset({"embedding.mapping"} if self.wants_symmetry else ())
 
     @property
     def wants_symmetry(self) -> bool:

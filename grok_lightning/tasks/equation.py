@@ -92,6 +92,14 @@ class EquationTask(NetworkTask):
             ValueError: If it does not.
         """
         super().check(trainer, datamodule)
+        self.on_fit_start()
+
+    def on_fit_start(self) -> None:
+        """Refuse the penalty where nobody has checked before.
+
+        Raises:
+            ValueError: If the network does not know it.
+        """
         if self.agop_penalty and not isinstance(self.network, QuadraticMLP):
             raise ValueError(f"agop_penalty is for a QuadraticMLP, not for a {type(self.network).__name__}")
 

@@ -1,15 +1,16 @@
 """Fitting a recursive feature machine: one iteration is one training step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from torch import Tensor
 
 from grok_lightning.callbacks import Evaluation, Milestones
 from grok_lightning.networks import FeatureMachine
-from grok_lightning.optim import ParameterRule, Update
+from grok_lightning.optim import ParameterRule, Update, matches
 from grok_lightning.tasks.equation import EquationTask
 
 LARGEST_POINTS = 2**15
@@ -65,28 +66,28 @@ class FeatureMachineTask(EquationTask):
             self.network.place_centres(datamodule.training_set().tokens)
 
     def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
-        """Refuse what `NetworkTask.check` refuses, batches, too many equations, other precision, several devices.
+        """Refuse what `NetworkTask.check` refuses, and what no machine can be solved on.
 
         Raises:
-            ValueError: If there is one of these.
+            ValueError: If the data come in batches, are too many or repeat themselves, precision or number of devices
+                is another than expected, or a rule freezes the coefficients.
         """
         super().check(trainer, datamodule)
-        data: Any = datamodule
-        points = len(self.network.decoder.centres)
-        if data.batch_size is not None:
-            raise ValueError(
-                f"data.batch_size is {data.batch_size}: a feature machine is solved on all training equations at once; "
-                "give null"
-            )
-        if points > LARGEST_POINTS:
-            raise ValueError(
-                f"data.train_fraction gives {points} training equations, and the kernel matrix would have {points}² "
-                f"numbers: give at most {LARGEST_POINTS}"
-            )
-        if trainer.precision not in ("32-true", "64-true"):
-            raise ValueError(f"trainer.precision is {trainer.precision}: a machine is solved in double; leave it out")
-        if trainer.world_size > 1:
-            raise ValueError(f"trainer.devices: a feature machine is solved on one device, not {trainer.world_size}")
+        self._check_fit(trainer, datamodule)
+
+    def setup(self, stage: str) -> None:
+        """Refuse the same where nobody has checked before."""
+        super().setup(stage)
+        if stage == "fit":
+            self._check_fit(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def on_fit_start(self) -> None:
+        """Refuse what a transfer has frozen and must not.
+
+        Raises:
+            ValueError: If that is so.
+        """
+        self.network.require_whole()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the machine for as many training equations as the checkpoint has."""
@@ -107,3 +108,31 @@ class FeatureMachineTask(EquationTask):
         loss = self.loss(logits, answers)
         self.observe("train", loss, logits.argmax(-1), answers)
         return loss
+
+    def _check_fit(self, trainer: Trainer, data: Any) -> None:
+        if faults := [*self._faults_of(data), *_faults_of(trainer)]:
+            raise ValueError("\n".join(faults))
+
+    def _faults_of(self, data: Any) -> Iterator[str]:
+        tokens = data.training_set().tokens
+        points = len(tokens)
+        if data.batch_size is not None:
+            yield f"data.batch_size is {data.batch_size}: a machine is solved on all training equations; give null"
+        if points > LARGEST_POINTS:
+            yield f"data: {points} training equations are too many for a kernel matrix; give {LARGEST_POINTS} at most"
+        if not self.ridge and len(torch.unique(tokens, dim=0)) < points:
+            yield "data.commutative_augmentation repeats equations: the kernel matrix is singular; give model.ridge"
+        if self._freezes_coefficients():
+            yield "model.parameter_groups freezes the classifier, which a fit replaces; freeze the embedding alone"
+
+    def _freezes_coefficients(self) -> bool:
+        rules = (rule for rule in self.parameter_rules if matches("classifier.output.weight", rule.pattern))
+        first = next(rules, None)
+        return first is not None and first.lr == 0
+
+
+def _faults_of(trainer: Trainer) -> Iterator[str]:
+    if trainer.precision not in ("32-true", "64-true"):
+        yield f"trainer.precision is {trainer.precision}: a feature machine is solved in double precision; leave it out"
+    if trainer.world_size > 1:
+        yield f"trainer.devices: a feature machine is solved on one device, not on {trainer.world_size}; give 1"

@@ -14,6 +14,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from grok_lightning.callbacks import Evaluation, next_boundary
+from grok_lightning.circulants import symmetry_of
 from grok_lightning.networks import Network, freeze, frozen_rows, plain_named_parameters
 from grok_lightning.optim import ParameterRule, build_optimizer
 from grok_lightning.tasks.descent import descent_of
@@ -107,7 +108,7 @@ class NetworkTask(LightningModule):
             self.coordinates = getattr(datamodule, "coordinates", None)
             if self.network.wants_symmetry:
                 with self._own_generator(), torch.device("cpu"):
-                    self.network.draw_inputs(datamodule.symmetry())
+                    self.network.draw_inputs(symmetry_of(datamodule, "network.inputs: random_circulant"))
 
     def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
         """Refuse what this task cannot work with, before anything trains.

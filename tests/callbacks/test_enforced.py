@@ -90,7 +90,7 @@ def one_hot(tokens):
 )
 def test_what_is_logged_is_what_a_machine_with_circulant_features_answers(fit, kept, operation, kernel):
     matrices = Matrices()
-    trainer = fit([matrices, EnforcedCirculant(ridge=RIDGE)], operation, kernel=kernel, logger=kept)
+    trainer = fit([matrices, EnforcedCirculant()], operation, kernel=kernel, logger=kept)
     parts = trainer.datamodule.parts
     known, asked = (one_hot(parts[name].tokens) for name in ("train", "val"))
     targets, wanted = (np.eye(7)[parts[name].answers.tolist()] for name in ("train", "val"))
@@ -195,7 +195,7 @@ def test_it_is_solved_on_what_the_machine_is_solved_on(train, kept, monkeypatch)
     monkeypatch.setattr(FeatureMachine, "fit", counted)
     options = {"layout": "a b", "batch_size": None, "commutative_augmentation": True, "unordered_split": True}
     data = partial(BinaryOperationDataModule, "add", 7, **options)
-    train([EnforcedCirculant(ridge=RIDGE)], 2, task=FeatureMachineTask(FeatureMachine, ridge=RIDGE), data=data)
+    train([EnforcedCirculant()], 2, task=FeatureMachineTask(FeatureMachine, ridge=RIDGE), data=data)
     assert len(points) == 4
     assert len(set(points)) == 1
 

@@ -248,7 +248,7 @@ def test_without_coordinates_names_are_what_is_matched():
 )
 def test_networks_without_coordinates_are_refused(there, here, whose):
     (message,) = faults(for_operation(there, 5), for_operation(here, 5), by_coordinates("embedding"))
-    assert message.startswith(f"match: coordinates, but the data of {whose} have no group")
+    assert message.startswith(f"match is coordinates, but the operation of {whose} has no group")
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +296,7 @@ def test_files_that_know_no_coordinates_are_read_and_refused(tmp_path):
     save_weights(weights_of(donor), tmp_path / "w.safetensors")
     weights = read_weights(tmp_path / "w.safetensors")
     assert weights.coordinates is None
-    with pytest.raises(ChainError, match="match: coordinates, but the data of the donor"):
+    with pytest.raises(ChainError, match="match is coordinates, but the operation of the donor"):
         plan_transfer(weights, weights_of(for_operation("add", 5)), by_coordinates("embedding"))
 
 

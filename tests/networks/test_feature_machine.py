@@ -10,7 +10,7 @@ from torch import nn
 
 from grok_lightning.circulants import circulant_deviation, diagonals
 from grok_lightning.data import BinaryOperationDataModule
-from grok_lightning.networks import FeatureMachine, QuadraticMLP, freeze
+from grok_lightning.networks import FeatureMachine, QuadraticMLP, freeze, load_tensors
 from grok_lightning.networks.agop import average_gradient_outer_product
 
 kernels = pytest.mark.parametrize("kernel", ["quadratic", "gaussian"])
@@ -52,7 +52,9 @@ cases = {
 @settings(deadline=None, max_examples=60)
 @given(**cases, extra=st.integers(0, 3))
 def test_it_is_a_kernel_machine_on_one_hot_vectors(kernel, vocabulary, length, points, seed, extra):
-    network, tokens = machine(kernel, vocabulary, length, seed, points, width=length * vocabulary + extra, scale=3.5)
+    network, tokens = machine(
+        kernel, vocabulary, length, seed, points, width=2 * length * vocabulary + extra, scale=3.5
+    )
     others = torch.randint(vocabulary, (5, length))
     matrix = network.feature_matrix().detach().numpy()
     values = kernel_values(kernel, one_hot(others, vocabulary), one_hot(tokens, vocabulary), matrix, 3.5)
@@ -101,10 +103,20 @@ def test_how_many_points_are_taken_at_a_time_does_not_matter(block, monkeypatch)
     torch.testing.assert_close(network.agop(network.decoder.centres, centred=True), expected)
 
 
-def test_on_other_points_the_agop_is_that_of_autograd():
-    network, _ = machine("quadratic", 4, 2, seed=3)
-    others = torch.randint(4, (7, 2))
-    assert torch.equal(network.agop(others), average_gradient_outer_product(network, others))
+@kernels
+@pytest.mark.parametrize("centred", [False, True])
+def test_the_closed_agop_is_for_any_sequences(kernel, centred):
+    network, _ = machine(kernel, 5, 2, seed=3)
+    network.place_centres(torch.tensor([[0, 1], [1, 0], [2, 1], [1, 1], [0, 0], [2, 2]]))
+    others = torch.randint(5, (17, 2))  # also of tokens that no centre has
+    torch.testing.assert_close(network.agop(others, centred), average_gradient_outer_product(network, others, centred))
+
+
+@kernels
+def test_an_unfitted_machine_has_no_gradients(kernel):
+    network = FeatureMachine(5, 2, kernel=kernel)
+    assert not network(torch.tensor([[3, 4]])).any()
+    assert not network.agop(torch.tensor([[3, 4], [0, 0]])).any()
 
 
 @kernels
@@ -152,13 +164,13 @@ def test_features_become_a_power_of_the_agop(kernel, power):
 
 
 def test_features_are_kept_as_the_root_and_negative_parts_are_dropped():
-    network = FeatureMachine(3, 2, width=9)
+    network = FeatureMachine(3, 2, width=13)
     assert torch.equal(network.feature_matrix(), torch.eye(6, dtype=torch.double))
     values = torch.tensor([4.0, 1.0, 0.25, 0.0, -1.0, -9.0], dtype=torch.double)
     vectors = torch.linalg.qr(torch.randn(6, 6, dtype=torch.double))[0]
     network.set_features(vectors * values @ vectors.T)
     torch.testing.assert_close(network.feature_matrix(), vectors * values.clamp(min=0) @ vectors.T)
-    rows = network.token_vectors().view(3, 2, 9)  # token, position: inputs run over tokens first
+    rows = network.token_vectors().view(3, 2, 13)  # token, position: inputs run over tokens first
     torch.testing.assert_close(rows[1, 0] @ rows[2, 1], network.feature_matrix()[1, 3 + 2])
     assert not rows[..., 6:].any()
 
@@ -166,11 +178,40 @@ def test_features_are_kept_as_the_root_and_negative_parts_are_dropped():
 def test_features_that_are_frozen_in_part_are_refused():
     network, _ = machine("quadratic", 4, 2, seed=6)
     freeze(network, "embedding.table.weight", [0, 1])
-    with pytest.raises(ValueError, match="as a whole or not at all"):
-        network.learn_features()
+    for change in (network.learn_features, network.require_whole):
+        with pytest.raises(ValueError, match=r"as a whole or not at all.*give the transfer `freeze: false`"):
+            change()
+    network, tokens = machine("quadratic", 4, 2, seed=6)
     assert network.learns_features
     freeze(network, "embedding.table.weight")
     assert not network.learns_features
+    network.fit(tokens.unique(dim=0), torch.zeros(len(tokens.unique(dim=0)), dtype=torch.long))
+
+
+@pytest.mark.parametrize("rows", [None, [0, 1]])
+def test_coefficients_that_are_frozen_are_refused(rows):
+    network, tokens = machine("quadratic", 4, 2, seed=6)
+    freeze(network, "classifier.output.weight", rows)
+    with pytest.raises(ValueError, match=r"the coefficients \(classifier\) of a feature machine are frozen"):
+        network.fit(tokens, tokens[:, 0])
+
+
+def test_what_a_transfer_does_not_reach_is_orthogonal_to_what_it_does():
+    donor, _ = machine("quadratic", 4, 2, seed=7, width=20)
+    donor.set_features(donor.feature_matrix().detach())
+    network = FeatureMachine(5, 2, width=20)
+    load_tensors(network, {"embedding.table.weight": donor.token_vectors().detach()}, [4, 3, 1, 0])
+    matrix, place = network.feature_matrix(), [4, 3, 1, 0, 9, 8, 6, 5]
+    torch.testing.assert_close(matrix[place][:, place], donor.feature_matrix())
+    torch.testing.assert_close(matrix[[2, 7]], torch.eye(10, dtype=torch.double)[[2, 7]])
+
+
+def test_equations_that_contradict_each_other_are_refused():
+    network = FeatureMachine(5, 2)
+    tokens = torch.tensor([[0, 1], [2, 3], [0, 1], [4, 4]])
+    with pytest.warns(UserWarning, match="singular"), pytest.raises(ValueError, match="contradict each other"):
+        network.fit(tokens, torch.tensor([1, 2, 3, 3]))
+    network.fit(tokens, torch.tensor([1, 2, 3, 3]), ridge=0.1)
 
 
 @pytest.fixture
@@ -220,7 +261,7 @@ def test_its_parts_and_their_names():
     network = FeatureMachine(5, 2)
     network.fit(torch.tensor([[0, 1], [2, 3], [4, 4]]), torch.tensor([1, 0, 3]))
     assert {name: (tuple(t.shape), t.dtype) for name, t in network.state_dict().items()} == {
-        "embedding.table.weight": ((5, 20), torch.double),
+        "embedding.table.weight": ((5, 40), torch.double),
         "decoder.centres": ((3, 2), torch.long),
         "classifier.output.weight": ((5, 3), torch.double),
     }
@@ -237,7 +278,7 @@ def test_it_is_built_on_the_meta_device():
     [
         ({"kernel": "gausian"}, "`kernel` must be one of quadratic, gaussian, got 'gausian'. Did you mean 'gaussian'"),
         ({"kernel": "gaussian", "scale": 0.0}, "`scale` must be positive, got 0.0"),
-        ({"width": 9}, "`width` must be at least 10, length · vocabulary, got 9"),
+        ({"width": 19}, "`width` must be at least 20, twice length · vocabulary, got 19"),
         ({"inputs": "circulant"}, "`inputs` must be one of one_hot, random_circulant"),
     ],
 )

@@ -146,7 +146,9 @@ def test_power_and_centring_are_heeded(tmp_path, power, centred):
 def test_a_ridge_is_heeded(tmp_path):
     trainer, _, states = train(tmp_path, 1, ridge=0.5)
     assert trainer.callback_metrics["train/loss"] > 1e-4
-    assert states[1]["classifier.output.weight"].abs().max() < 2
+    machine = FeatureMachine(11, 2)
+    machine.fit(rows := states[1]["decoder.centres"], rows.sum(1) % 11, ridge=0.5)
+    torch.testing.assert_close(states[1]["classifier.output.weight"], machine.classifier.output.weight)
 
 
 def test_frozen_features_stay(tmp_path):
@@ -158,6 +160,13 @@ def test_frozen_features_stay(tmp_path):
 def test_the_table_of_an_augmented_batch_has_a_point_for_each_equation(tmp_path):
     states = train(tmp_path, 2, data=data_of(commutative_augmentation=True, unordered_split=True), ridge=1e-6)[2]
     assert len(states[1]["decoder.centres"]) == 2 * data_of(unordered_split=True).part_of_row.eq(0).sum()
+
+
+def test_batches_are_refused_without_the_command_too(tmp_path):
+    torch.manual_seed(0)
+    data = BinaryOperationDataModule("add", 11, layout="a b", batch_size=16)
+    with pytest.raises(ValueError, match=r"data\.batch_size is 16"):
+        train(tmp_path, 2, data=data)
 
 
 @pytest.mark.parametrize(
@@ -193,9 +202,17 @@ def test_features_go_from_one_operation_to_another(lightning, tmp_path):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (("batch_size: null", "batch_size: 16"), "data.batch_size is 16: a feature machine is solved on all training"),
+        (("batch_size: null", "batch_size: 16"), "data.batch_size is 16: a machine is solved on all training"),
         (("max_steps: 6", "devices: 2, max_steps: 6"), "trainer.devices: a feature machine is solved on one device"),
-        (("class_path: FeatureMachine}", "class_path: QuadraticMLP}"), "network"),
+        (("class_path: FeatureMachine}", "class_path: QuadraticMLP}"), "stages.first.model.init_args.network"),
+        (("layout: a b,", "layout: a b, commutative_augmentation: true,"), "repeats equations"),
+        (("max_steps: 6", "precision: bf16-true, max_steps: 6"), "trainer.precision is bf16-true"),
+        (("parts: [embedding], freeze: true", "parts: [classifier]"), "'classifier' is classifier.output.weight here"),
+        (("parts: [embedding], freeze: true", "parts: [decoder]"), "which no transfer moves; leave it out"),
+        (
+            ("FeatureMachine}", "FeatureMachine}\n    parameter_groups: [{pattern: classifier, lr: 0}]"),
+            "freezes the classifier",
+        ),
         (
             ("operation: add", "operation: sum_of_squares, model.init_args.network.init_args.inputs: random_circulant"),
             "no abelian",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sympy import QQ, ZZ
 from sympy.polys.matrices import DomainMatrix
 
-from grok_lightning.networks.fourier_multiplication import (
+from grok_lightning.fourier_multiplication import (
     ShiftKernelMachine,
     class_kernel,
     fourier_multiplication,
