@@ -2,6 +2,9 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+KIND = "val/accuracy_"
+"""What the names of the accuracies by kind begin with, see `AccuracyByKind`."""
+
 
 class Milestones(Callback):
     """Finds the steps at which a run memorised and grokked, and stops it once grokking is sustained.
@@ -11,7 +14,8 @@ class Milestones(Callback):
     - `memorised_at`: first evaluation at which train/accuracy is at or above the threshold;
     - `grokked_at`: first evaluation at which val/accuracy is;
     - `sustained_at`: first of the first `patience` evaluations in a row at which val/accuracy is. A first crossing
-      alone can be a spike, and the two rank methods differently.
+      alone can be a spike, and the two rank methods differently;
+    - `grokked_at_<kind>`: as `grokked_at`, for each kind of equations where the data have several.
 
     Args:
         threshold: Accuracy that counts as learned.
@@ -41,6 +45,12 @@ class Milestones(Callback):
         if len(self.held) == self.patience and self.steps["sustained_at"] is None:
             self.steps["sustained_at"] = self.held[0]
 
+    def observe_kind(self, step: int, kind: str, accuracy: float) -> None:
+        """Take note of the accuracy of one kind of equations at an evaluation."""
+        name = f"grokked_at_{kind}"
+        if self.steps.setdefault(name, None) is None and accuracy >= self.threshold:
+            self.steps[name] = step
+
     def results(self) -> dict[str, int | None]:
         """Return the steps for the manifest."""
         return dict(self.steps)
@@ -63,6 +73,8 @@ class Milestones(Callback):
         # The untrained network has no train/accuracy.
         train = float(metrics.get("train/accuracy", -1.0))
         self.observe(trainer.global_step, train, float(metrics["val/accuracy"]))
+        for name in (name for name in metrics if name.startswith(KIND)):
+            self.observe_kind(trainer.global_step, name.removeprefix(KIND), float(metrics[name]))
         self._stop_if_sustained(trainer)
 
     def state_dict(self) -> dict[str, object]:

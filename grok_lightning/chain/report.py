@@ -16,6 +16,11 @@ MILESTONES = ("memorised_at", "grokked_at", "sustained_at")
 SUMMARISED = (*MILESTONES, "seconds", "test_accuracy")
 
 
+def is_milestone(name: str) -> bool:
+    """Say whether a result is the step at which something was reached, or null."""
+    return name in MILESTONES or name.startswith("grokked_at_")
+
+
 @dataclass(frozen=True)
 class Finding:
     """One run in a report: its manifest and where it lies."""
@@ -83,7 +88,7 @@ class Report:
         A step never reached is infinite, and so is what is no finite number, such as the loss of a run that diverged.
         """
         values = [found.value(name) for found in self.finished(stage) if found.has(name)]
-        if name in MILESTONES:
+        if is_milestone(name):
             values = [math.inf if value is None else value for value in values]
         return [value if math.isfinite(value) else math.inf for value in values if isinstance(value, int | float)]
 
@@ -94,7 +99,7 @@ class Report:
         not reached it when it ended.
         """
         values = self.values(stage, name)
-        if name not in MILESTONES or all(map(math.isfinite, values)):
+        if not is_milestone(name) or all(map(math.isfinite, values)):
             return quartiles(values)
         runs = [found for found in self.finished(stage) if found.has(name)]
         reached, followed = [run.value(name) for run in runs], [run.value("steps") for run in runs]

@@ -35,6 +35,8 @@ class MixedOperationDataModule(EquationDataModule):
             part.
         layout: Tokens of an equation.
         batch_size: Equations of one optimiser step over all devices; null for the whole training set.
+        common_split: Keep the equations of a pair (a, b) in the same part for all operations. Else most held-out pairs
+            are trained on with another operation, whose answer a network may give instead.
         split_seed: Seed of the split; null follows the seed of the run.
 
     Raises:
@@ -50,6 +52,7 @@ class MixedOperationDataModule(EquationDataModule):
         val_fraction: int | float = 0.5,
         layout: Layout = "a op b",
         batch_size: int | None = 512,
+        common_split: bool = False,
         split_seed: int | None = None,
     ) -> None:
         super().__init__(batch_size, split_seed)
@@ -66,7 +69,8 @@ class MixedOperationDataModule(EquationDataModule):
         self.layout = layout.split()
         self.vocabulary = Vocabulary([*self.elements, *(table.symbol for table in self.tables), *signs])
         self.length = len(self.layout)
-        self.split = split_rows(len(self.rows), train_fraction, self.split_seed, val_fraction=val_fraction)
+        pairs = self.rows[:, 1] * len(self.elements) + self.rows[:, 2] if common_split else None
+        self.split = split_rows(len(self.rows), train_fraction, self.split_seed, pairs, val_fraction)
         check_validation(self.split, train_fraction, val_fraction)
 
     @property

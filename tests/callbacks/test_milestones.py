@@ -147,3 +147,17 @@ def test_a_task_is_observed(train):
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Milestones(**arguments)
+
+
+def test_each_kind_of_equations_groks_by_itself():
+    milestones = Milestones(threshold=0.9)
+    for step, (one, other) in enumerate([(0.1, 0.95), (0.9, 0.5), (1.0, 0.5)]):
+        milestones.observe_kind(step, "add", one)
+        milestones.observe_kind(step, "sum_of_squares", other)
+        milestones.observe_kind(step, "mul", 0.0)
+    found = {"grokked_at_add": 1, "grokked_at_sum_of_squares": 0, "grokked_at_mul": None}
+    assert milestones.results() == NOTHING | found
+    again = Milestones(threshold=0.9)
+    again.load_state_dict(milestones.state_dict())
+    again.observe_kind(7, "mul", 1.0)
+    assert again.results() == NOTHING | found | {"grokked_at_mul": 7}

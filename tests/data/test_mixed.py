@@ -198,3 +198,15 @@ def test_bad_arguments_are_refused(arguments, message):
 def test_a_single_name_for_the_operations_is_refused():
     with pytest.raises(ValueError, match="operations is 'add'; expected a list of two or more"):
         MixedOperationDataModule("add")
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_a_pair_is_in_one_part_for_all_operations_if_asked(common):
+    torch.manual_seed(0)
+    data = MixedOperationDataModule(["add", "sum_of_squares"], 11, 0.7, common_split=common)
+    data.setup("fit")
+    pairs = {name: {(a, b) for a, _, b in part.tokens.tolist()} for name, part in data.parts.items()}
+    shared = (pairs["train"] & pairs["val"]) | (pairs["train"] & pairs["test"]) | (pairs["val"] & pairs["test"])
+    assert bool(shared) is not common
+    assert sum(data.sizes().values()) == 2 * 121
+    assert abs(data.sizes()["train"] - 0.7 * 242) <= 2
