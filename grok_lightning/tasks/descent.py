@@ -25,6 +25,12 @@ def descent_of(module: LightningModule) -> tuple[Backward, Step]:
     return Tensor.backward, _step
 
 
+def gradient_scale(module: LightningModule) -> float:
+    """Return what the gradients are multiplied by: with precision 16-mixed they carry the scale of the loss."""
+    scaler = getattr(module.trainer.precision_plugin, "scaler", None)
+    return 1.0 if scaler is None else float(scaler.get_scale())
+
+
 def is_listened_to(trainer: Trainer, module: LightningModule) -> bool:
     """Say whether anything hangs on Lightning's way of taking a step: precision, strategy, profiler or a hook."""
     parts = trainer.precision_plugin, trainer.strategy, trainer.profiler  # type: ignore[attr-defined]

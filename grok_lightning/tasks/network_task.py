@@ -17,7 +17,7 @@ from grok_lightning.callbacks import Evaluation, next_boundary
 from grok_lightning.circulants import symmetry_of
 from grok_lightning.networks import Network, freeze, frozen_rows, plain_named_parameters
 from grok_lightning.optim import ParameterRule, build_optimizer
-from grok_lightning.tasks.descent import descent_of
+from grok_lightning.tasks.descent import descent_of, gradient_scale
 from grok_lightning.tasks.trainer_options import check_trainer
 
 CHECKPOINT_KEY = "grok_lightning"
@@ -174,7 +174,7 @@ class NetworkTask(LightningModule):
             optimizer.zero_grad()
             backward(self.objective(loss, tokens))
             if self.gradient_clip_norm is not None:
-                nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_norm * self._gradient_scale())
+                nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_norm * gradient_scale(self))
             take_step(optimizer)
             if scheduler is not None:
                 scheduler.step()
@@ -249,8 +249,3 @@ class NetworkTask(LightningModule):
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError("lr_scheduler is ReduceLROnPlateau; expected one that goes by the number of steps alone")
         return optimizer, [] if scheduler is None else [scheduler]
-
-    def _gradient_scale(self) -> float:
-        """Return what the gradients are multiplied by: with precision 16-mixed they carry the scale of the loss."""
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        return 1.0 if scaler is None else float(scaler.get_scale())
