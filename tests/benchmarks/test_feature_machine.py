@@ -84,9 +84,10 @@ def test_iterations_against_the_bare_solve(bench, capsys):
     torch.testing.assert_close(matrix, machine.agop(machine.decoder.centres, True))
     with capsys.disabled():
         print(f"\np = {MODULUS}, {ITERATIONS} iterations with evaluation, {torch.get_num_threads()} threads")
-        print(f"{whole:.2f} s; bare Cholesky solves {bare:.2f} s: {whole / bare:.2f} times; LU {lu:.2f} s")
+        print(f"{whole:.2f} s; bare torch.linalg.solve {lu:.2f} s: {whole / lu:.2f} times; ", end="")
+        print(f"by Cholesky, as here, {bare:.2f} s: {whole / bare:.2f} times")
         print(f"AGOP in closed form {1000 * closed / ITERATIONS:.0f} ms, from Jacobians {1000 * naive:.0f} ms")
-    assert whole <= BAR * bare
+    assert whole <= BAR * lu
 
 
 def test_a_whole_run(lightning, capsys):
