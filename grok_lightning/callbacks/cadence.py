@@ -32,7 +32,8 @@ class Cadence:
     def after(self, step: int) -> int:
         """Return the first step of the cadence after a step that belongs to it."""
         multiple = (step // self.every_n_steps + 1) * self.every_n_steps
-        return max(multiple, math.ceil(step * self.growth))
+        # 930 · 1.1 is 1023.0000000000001
+        return max(multiple, math.ceil(round(step * self.growth, 6)))
 
 
 @runtime_checkable

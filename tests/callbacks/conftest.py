@@ -56,6 +56,18 @@ class Stop(Callback):
         trainer.should_stop = trainer.global_step >= self.step
 
 
+class Interrupt(Callback):
+    """Saves the run after the evaluation at a step, and ends it as an error would."""
+
+    def __init__(self, step, path):
+        self.step, self.path = step, path
+
+    def on_validation_end(self, trainer, pl_module):
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+            raise InterruptedError
+
+
 def make_task(dropout=0.0, **options):
     options.setdefault("optimizer", partial(AdamW, lr=1e-2, weight_decay=1.0))
     network = partial(ArithmeticTransformer, width=16, heads=2, dropout=dropout)
@@ -115,3 +127,8 @@ def small_task():
 @pytest.fixture(scope="session")
 def stop_after():
     return Stop
+
+
+@pytest.fixture(scope="session")
+def interrupt():
+    return Interrupt

@@ -3,7 +3,7 @@ import math
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
@@ -20,10 +20,12 @@ def test_a_growth_of_one_is_evenly_spaced(every):
 
 
 @given(st.integers(1, 200), st.floats(1, 3))
+@example(93, 1.1)
 def test_the_next_step_is_the_next_multiple_or_the_growth_where_that_is_later(every, growth):
     for step, following in itertools.pairwise(steps(Cadence(every, growth), 30)):
         multiple = next(number for number in itertools.count(step + 1) if number % every == 0)
-        assert following == multiple if multiple >= step * growth else step * growth <= following < step * growth + 1
+        grown = round(step * growth, 6)
+        assert following == multiple if multiple >= grown else grown <= following < grown + 1
         assert following > step
 
 

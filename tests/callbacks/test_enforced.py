@@ -30,18 +30,6 @@ class Matrices(Callback):
         self.at[trainer.global_step] = vectors @ vectors.T
 
 
-class Interrupt(Callback):
-    """Saves the run after the evaluation at a step, and ends it as an error would."""
-
-    def __init__(self, step, path):
-        self.step, self.path = step, path
-
-    def on_validation_end(self, trainer, pl_module):
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
-            raise InterruptedError
-
-
 @pytest.fixture
 def fit(train):
     """Fits a small feature machine modulo 7."""
@@ -135,12 +123,12 @@ def test_the_result_is_the_first_step_at_or_above_the_threshold(fit, kept, thres
     assert bool(reached) == (threshold < 1)
 
 
-def test_an_interrupted_run_measures_what_an_uninterrupted_one_does(fit, kept, tmp_path):
+def test_an_interrupted_run_measures_what_an_uninterrupted_one_does(fit, kept, tmp_path, interrupt):
     whole, first, second = (EnforcedCirculant(1 / 7) for _ in range(3))
     before, after = type(kept)(), type(kept)()
     fit([Evaluation(1), whole], steps=9, logger=kept)
     with pytest.raises(InterruptedError):
-        fit([Evaluation(1), first, Interrupt(8, tmp_path / "run.ckpt")], steps=9, logger=before)
+        fit([Evaluation(1), first, interrupt(8, tmp_path / "run.ckpt")], steps=9, logger=before)
     fit([Evaluation(1), second], steps=9, logger=after, resume=tmp_path / "run.ckpt")
     assert after.rows.keys() == {9}
     assert before.rows | after.rows == kept.rows

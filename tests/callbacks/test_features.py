@@ -59,18 +59,6 @@ class Figures(Logger):
         pass
 
 
-class Interrupt(Callback):
-    """Saves the run after the evaluation at a step, and ends it as an error would."""
-
-    def __init__(self, step, path):
-        self.step, self.path = step, path
-
-    def on_validation_end(self, trainer, pl_module):
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
-            raise InterruptedError
-
-
 @pytest.fixture(autouse=True)
 def _no_pictures(request, monkeypatch):
     """Leave out the pictures, which cost more than the runs, where they are not what is tested."""
@@ -244,12 +232,12 @@ def test_measuring_leaves_the_training_alone(train, small_task, matrix):
 # interruptions
 
 
-def test_an_interrupted_run_has_the_history_and_the_rows_of_an_uninterrupted_one(train, kept, tmp_path):
+def test_an_interrupted_run_has_the_history_and_the_rows_of_an_uninterrupted_one(train, kept, tmp_path, interrupt):
     whole, first, second = (FeatureProgress(every_n_steps=10) for _ in range(3))
     before, after = type(kept)(), type(kept)()
     train([Evaluation(5), whole], 20, modulus=5, logger=kept)
     with pytest.raises(InterruptedError):
-        train([Evaluation(5), first, Interrupt(15, tmp_path / "run.ckpt")], 20, modulus=5, logger=before)
+        train([Evaluation(5), first, interrupt(15, tmp_path / "run.ckpt")], 20, modulus=5, logger=before)
     assert not any(about(row, "alignment") for row in before.rows.values())
     train([Evaluation(5), second], 20, modulus=5, logger=after, resume=tmp_path / "run.ckpt")
     assert list(second.history) == list(whole.history) == [0, 10, 20]

@@ -3,7 +3,7 @@ from contextlib import suppress
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -39,18 +39,6 @@ class FigureLogger(Logger):
 
     def log_hyperparams(self, params, *args, **kwargs):
         pass
-
-
-class Interrupt(Callback):
-    """Saves the run after the evaluation at a step, and ends it as an error would."""
-
-    def __init__(self, step, path):
-        self.step, self.path = step, path
-
-    def on_validation_end(self, trainer, pl_module):
-        if trainer.global_step == self.step:
-            trainer.save_checkpoint(self.path)
-            raise InterruptedError
 
 
 class Plain(LightningModule):
@@ -133,10 +121,10 @@ def test_other_validation_is_not_drawn(tmp_path):
 
 
 @pytest.mark.parametrize("interruption", [6, 12, 20, 30])
-def test_a_resumed_run_draws_at_the_steps_of_an_uninterrupted_one(tmp_path, interruption):
+def test_a_resumed_run_draws_at_the_steps_of_an_uninterrupted_one(tmp_path, interruption, interrupt):
     whole = fit(tmp_path, Pictures(start=5)).steps()
     checkpoint = tmp_path / "run.ckpt"
-    before = fit(tmp_path, Pictures(start=5), callbacks=[Interrupt(interruption, checkpoint)]).steps()
+    before = fit(tmp_path, Pictures(start=5), callbacks=[interrupt(interruption, checkpoint)]).steps()
     resumed = fit(tmp_path, Pictures(start=5), resume=checkpoint).steps()
     assert before == [step for step in whole if step <= interruption]
     assert resumed == [step for step in whole if step > interruption]

@@ -35,18 +35,6 @@ def build(operation="add", modulus=7, *, seed=0, **options):
     return data
 
 
-def equations(data, *parts):
-    """The equations of some parts as text, with their answers."""
-    names = list(data.vocabulary)
-    return [
-        (text, names[answer])
-        for part in parts or ("train", "val", "test")
-        for text, answer in zip(
-            data.equation_names(data.parts[part].tokens), data.parts[part].answers.tolist(), strict=True
-        )
-    ]
-
-
 def pairs(data, part):
     return list(zip(*(operand.tolist() for operand in data.operands(data.parts[part].tokens)), strict=True))
 
@@ -60,7 +48,7 @@ def table(function, n):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("modulus", [2, 3, 5, 7])
 @pytest.mark.parametrize("operation", EVERY_OPERATION)
-def test_the_parts_together_are_the_table_of_the_operation(operation, modulus, layout):
+def test_the_parts_together_are_the_table_of_the_operation(operation, modulus, layout, equations):
     data = build(operation, modulus, layout=layout, train_fraction=1, val_fraction=1)
     known = resolve(operation)
     sign = {"a op b =": "{a} {op} {b} =", "a op b": "{a} {op} {b}", "a b": "{a} {b}"}[layout]
@@ -180,7 +168,7 @@ def test_vocabulary_and_length_follow_the_layout(layout):
 
 
 @given(st.integers(2, 9), st.integers(1, 20), st.integers(1, 20), st.integers(0, 10**6), st.booleans())
-def test_sizes_are_met_and_parts_do_not_overlap(modulus, train, val, seed, unordered):
+def test_sizes_are_met_and_parts_do_not_overlap(equations, modulus, train, val, seed, unordered):
     rows = modulus**2
     if train + val > rows:
         return
@@ -275,7 +263,7 @@ def test_augmentation_is_refused_where_it_would_lie():
 
 
 @given(st.integers(2, 9), st.data(), st.integers(0, 10**6))
-def test_exactly_so_many_answers_are_wrong_and_only_in_training(modulus, draw, seed):
+def test_exactly_so_many_answers_are_wrong_and_only_in_training(equations, modulus, draw, seed):
     train = draw.draw(st.integers(1, modulus**2 - 1))
     wrong = draw.draw(st.integers(0, train))
     options = {"train_fraction": train, "val_fraction": 1, "split_seed": seed}
@@ -294,7 +282,7 @@ def test_more_noise_keeps_the_rows_that_were_noisy():
     assert ((few != clean) <= (many != clean)).all()
 
 
-def test_the_split_follows_the_seed_of_the_run():
+def test_the_split_follows_the_seed_of_the_run(equations):
     seed_everything(3)
     first = BinaryOperationDataModule("add", 7)
     assert first.split_seed == first.seed == 3
@@ -302,7 +290,7 @@ def test_the_split_follows_the_seed_of_the_run():
     assert equations(build(seed=3), "train") != equations(build(seed=8), "train")
 
 
-def test_a_given_split_seed_leaves_the_batches_to_the_seed_of_the_run():
+def test_a_given_split_seed_leaves_the_batches_to_the_seed_of_the_run(equations):
     first, second, third = (build(split_seed=5, seed=seed, batch_size=19) for seed in (0, 1, 0))
     assert equations(first) == equations(second)
     batches = [next(iter(data.train_dataloader())).tokens for data in (first, second, third)]
@@ -319,7 +307,7 @@ def test_building_data_leaves_the_global_generator_alone():
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_batches_come_from_the_training_part():
+def test_batches_come_from_the_training_part(equations):
     data = build(batch_size=19)
     chunk = next(iter(data.train_dataloader()))
     rows = set(zip(data.equation_names(chunk.tokens[0]), chunk.answers[0].tolist(), strict=True))

@@ -23,18 +23,6 @@ def build(expression, modulus=5, *, seed=0, **options):
     return data
 
 
-def equations(data, *parts):
-    """The equations of some parts as text, with their answers."""
-    names = list(data.vocabulary)
-    return [
-        (text, names[answer])
-        for part in parts or data.parts
-        for text, answer in zip(
-            data.equation_names(data.parts[part].tokens), data.parts[part].answers.tolist(), strict=True
-        )
-    ]
-
-
 def inverse(x, n):
     return next((y for y in range(n) if x * y % n == 1), None)
 
@@ -55,7 +43,7 @@ EXPRESSIONS = {
 
 @pytest.mark.parametrize("modulus", [3, 5, 7])
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_the_parts_together_are_the_whole_table(expression, modulus):
+def test_the_parts_together_are_the_whole_table(expression, modulus, equations):
     text, function = EXPRESSIONS[expression]
     data = build(expression, modulus)
     expected = {
@@ -78,7 +66,7 @@ def test_the_parts_together_are_the_whole_table(expression, modulus):
     seed=st.integers(0, 9),
     data=st.data(),
 )
-def test_parts_are_apart_and_of_the_asked_sizes(modulus, letters, train, seed, data):
+def test_parts_are_apart_and_of_the_asked_sizes(modulus, letters, train, seed, data, equations):
     total = modulus**letters
     if isinstance(train, int):
         train = min(train, total // 3 + 1)
@@ -101,7 +89,7 @@ def test_parts_are_apart_and_of_the_asked_sizes(modulus, letters, train, seed, d
         assert int(answer) == sum(int(word) for word in text.removesuffix("=").split("+")) % modulus
 
 
-def test_a_huge_table_costs_what_is_drawn_of_it():
+def test_a_huge_table_costs_what_is_drawn_of_it(equations):
     data = build("a + b - c * d + e", 97, train_fraction=2000, val_fraction=300, test_fraction=400)
     assert data.sizes() == {"train": 2000, "val": 300, "test": 400}
     for text, answer in equations(data)[::50]:
@@ -129,7 +117,7 @@ def test_a_symbol_that_means_something_else_is_refused(symbol, monkeypatch):
         CompositionDataModule("a + b", 5, 10, 5, 5)
 
 
-def test_permutations_are_composed_too():
+def test_permutations_are_composed_too(equations):
     data = build("compose(3)(compose(3)(a, b), c)", None)
     assert data.sizes() == {"train": 108, "val": 54, "test": 54}
     for text, answer in equations(data):

@@ -30,18 +30,6 @@ def build(operations=MULTI_TASK, modulus=7, *, seed=0, **options):
     return data
 
 
-def equations(data, *parts):
-    """The equations of some parts as text, with their answers."""
-    names = list(data.vocabulary)
-    return [
-        (text, names[answer])
-        for part in parts or ("train", "val", "test")
-        for text, answer in zip(
-            data.equation_names(data.parts[part].tokens), data.parts[part].answers.tolist(), strict=True
-        )
-    ]
-
-
 def table(operations, modulus, end=""):
     """Every equation of some operations that is defined, with its answer."""
     return [
@@ -57,7 +45,7 @@ def table(operations, modulus, end=""):
 @pytest.mark.parametrize(
     "operations", [MULTI_TASK, ["sub", "add"], ["div", "linear(2, -3)", "add"], ["add", "div"]], ids="|".join
 )
-def test_the_parts_together_are_the_tables_of_the_operations(operations, modulus, layout):
+def test_the_parts_together_are_the_tables_of_the_operations(operations, modulus, layout, equations):
     data = build(operations, modulus, layout=layout)
     names = [name.replace(" ", "") for name in operations]
     expected = table(names, modulus, layout.removeprefix("a op b"))
@@ -92,14 +80,14 @@ def build_binary(operation, modulus, **options):
     return data
 
 
-def test_each_operation_has_the_table_it_has_alone():
+def test_each_operation_has_the_table_it_has_alone(equations):
     mixed = build(["add", "div"])
     alone = [row for operation in ("add", "div") for row in equations(build_binary(operation, 7))]
     assert sorted(equations(mixed)) == sorted(alone)
 
 
 @given(st.sampled_from([5, 6, 7]), st.integers(1, 25), st.integers(1, 24), st.integers(0, 10**6))
-def test_sizes_are_met_and_parts_do_not_overlap(modulus, train, val, seed):
+def test_sizes_are_met_and_parts_do_not_overlap(equations, modulus, train, val, seed):
     data = build(["add", "sub"], modulus, train_fraction=train, val_fraction=val, split_seed=seed)
     rows = 2 * modulus**2
     assert data.sizes() == {"train": train, "val": val, "test": rows - train - val}
@@ -112,7 +100,7 @@ def test_fractions_are_those_of_all_rows_and_of_the_held_out_rows():
     assert build(["add", "div"], 5, train_fraction=1, val_fraction=1.0).sizes() == {"train": 1, "val": 44, "test": 0}
 
 
-def test_the_split_is_uniform_over_the_rows_of_all_operations():
+def test_the_split_is_uniform_over_the_rows_of_all_operations(equations):
     counts, seeds = Counter(), range(400)
     for seed in seeds:
         counts.update(text for text, _ in equations(build(["add", "div"], 3, split_seed=seed), "train"))
@@ -121,7 +109,7 @@ def test_the_split_is_uniform_over_the_rows_of_all_operations():
         assert abs(count - len(seeds) * 7 / 15) < 45, text
 
 
-def test_the_split_follows_its_seed():
+def test_the_split_follows_its_seed(equations):
     assert equations(build(seed=3), "train") == equations(build(split_seed=3, seed=8), "train")
     assert set(equations(build(seed=3), "train")) != set(equations(build(seed=8), "train"))
 
@@ -143,7 +131,7 @@ def test_data_of_one_operation_have_no_kinds():
     assert build_binary("add", 7).kinds is None
 
 
-def test_batches_come_from_the_training_part():
+def test_batches_come_from_the_training_part(equations):
     data = build(batch_size=None)
     chunk = next(iter(data.train_dataloader()))
     names = list(data.vocabulary)
