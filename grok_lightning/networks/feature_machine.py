@@ -25,7 +25,7 @@ TOLERANCE = 0.1
 
 
 class FeatureMachine(Network):
-    """f_c(x) = Σᵢ α_ic k(x, xᵢ; M) over the training points xᵢ, fitted in turn with its features M.
+    """A recursive feature machine: f_c(x) = Σᵢ α_ic k(x, xᵢ; M) over training points xᵢ, in turn with its features M.
 
     One iteration of Radhakrishnan et al. (arXiv 2212.13881), in the form of Mallinar et al. (arXiv 2407.20199, section
     2), is `learn_features`, M ← AGOP^s, and `fit`, α = K⁻¹ Y. The matrix M acts as Φ: one-hot sequences are mapped to
