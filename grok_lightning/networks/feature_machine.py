@@ -36,7 +36,7 @@ class FeatureMachine(Network):
         vocabulary_size: How many tokens there are.
         length: How many tokens a sequence has.
         kernel: `quadratic`, (xᵀMx')², or `gaussian`, exp(−(x − x')ᵀM(x − x') / scale).
-        scale: That of the Gaussian kernel. The official code has 2 · 2.5² = 12.5, the default here; the text has 2.5.
+        scale: That of the Gaussian kernel; 12.5 if not given, the 2 · 2.5² of the official code. The text has 2.5.
         width: Width of the vectors; by default 2 · length · vocabulary, which is also the least: learned features take
             the first half at most, and those that a machine begins with the last, so that tokens that a transfer does
             not reach are orthogonal to those that it does. Features move between vocabularies of different size only
@@ -45,8 +45,8 @@ class FeatureMachine(Network):
             (`random_circulant`), see `circulants.random_circulant`.
 
     Raises:
-        ValueError: If a size is below one or the width too small, an option has none of its values, or `scale` is not
-            positive.
+        ValueError: If a size is below one or the width too small, an option has none of its values, `scale` is not
+            positive, or given for another kernel than the Gaussian.
     """
 
     embedding: PositionwiseEmbedding
@@ -59,12 +59,14 @@ class FeatureMachine(Network):
         length: int,
         *,
         kernel: KernelName = "quadratic",
-        scale: float = GAUSSIAN_SCALE,
+        scale: float | None = None,
         width: int | None = None,
         inputs: Inputs = "one_hot",
     ) -> None:
         require_choice("kernel", kernel, KernelName)
         require_choice("inputs", inputs, Inputs)
+        if kernel == "quadratic" and scale is not None:
+            raise ValueError(f"`scale` is for the gaussian kernel; leave it out for quadratic, got {scale}.")
         size = length * vocabulary_size
         if width is not None and width < 2 * size:
             raise ValueError(f"`width` must be at least {2 * size}, twice length · vocabulary, got {width}.")
@@ -72,7 +74,7 @@ class FeatureMachine(Network):
             vocabulary_size,
             length,
             embedding=PositionwiseEmbedding(vocabulary_size, length, 2 * size if width is None else width),
-            decoder=QuadraticKernel(length) if kernel == "quadratic" else GaussianKernel(length, scale),
+            decoder=_kernel(kernel, length, scale),
             classifier=LinearClassifier(1, vocabulary_size, bias=False),
         )
         self.inputs = inputs
@@ -204,6 +206,12 @@ class FeatureMachine(Network):
         padded = F.pad(root, (first, self.embedding.width - len(root) - first))
         rows = padded.view(self.length, self.vocabulary_size, -1)
         self.embedding.table.weight.copy_(rows.transpose(0, 1).flatten(1))
+
+
+def _kernel(name: KernelName, length: int, scale: float | None) -> Kernel:
+    if name == "quadratic":
+        return QuadraticKernel(length)
+    return GaussianKernel(length, GAUSSIAN_SCALE if scale is None else scale)
 
 
 def _solve(matrix: Tensor, targets: Tensor) -> tuple[Tensor, float]:

@@ -52,9 +52,8 @@ cases = {
 @settings(deadline=None, max_examples=60)
 @given(**cases, extra=st.integers(0, 3))
 def test_it_is_a_kernel_machine_on_one_hot_vectors(kernel, vocabulary, length, points, seed, extra):
-    network, tokens = machine(
-        kernel, vocabulary, length, seed, points, width=2 * length * vocabulary + extra, scale=3.5
-    )
+    options = {"width": 2 * length * vocabulary + extra, **({"scale": 3.5} if kernel == "gaussian" else {})}
+    network, tokens = machine(kernel, vocabulary, length, seed, points, **options)
     others = torch.randint(vocabulary, (5, length))
     matrix = network.feature_matrix().detach().numpy()
     values = kernel_values(kernel, one_hot(others, vocabulary), one_hot(tokens, vocabulary), matrix, 3.5)
@@ -278,6 +277,7 @@ def test_it_is_built_on_the_meta_device():
     [
         ({"kernel": "gausian"}, "`kernel` must be one of quadratic, gaussian, got 'gausian'. Did you mean 'gaussian'"),
         ({"kernel": "gaussian", "scale": 0.0}, "`scale` must be positive, got 0.0"),
+        ({"scale": 2.5}, "`scale` is for the gaussian kernel; leave it out for quadratic, got 2.5"),
         ({"width": 19}, "`width` must be at least 20, twice length · vocabulary, got 19"),
         ({"inputs": "circulant"}, "`inputs` must be one of one_hot, random_circulant"),
     ],
