@@ -6,6 +6,7 @@ discrete logarithms. It is anti-circulant (Hankel) if the entry depends on x · 
 0 under ·, belong to no diagonal. (Mallinar et al., arXiv 2407.20199, sections 3 and 4.)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from grok_lightning.operations import AbelianGroup
+from grok_lightning.operations import AbelianGroup, abelian_group
 from grok_lightning.spectra import matrix_power
 
 Orientation = Literal["diagonal", "antidiagonal"]
@@ -33,6 +34,15 @@ class OperandSymmetry:
     group: AbelianGroup
     size: int
     positions: tuple[int, int]
+
+    @classmethod
+    def of(cls, operation: str, modulus: int | None, size: int, layout: Sequence[str]) -> "OperandSymmetry":
+        """The symmetry of an operation on so many elements, in equations laid out with the operands "a" and "b".
+
+        Raises:
+            ValueError: If the operation has no group on them.
+        """
+        return cls(abelian_group(operation, modulus), size, (layout.index("a"), layout.index("b")))
 
     @property
     def orientation(self) -> Orientation:

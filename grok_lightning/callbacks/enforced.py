@@ -4,7 +4,6 @@ import copy
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import nn
 
@@ -33,6 +32,7 @@ class EnforcedCirculant(Callback):
             raise ValueError(f"threshold is {threshold}; expected an accuracy above 0 and at most 1")
         self.threshold = threshold
         self.grokked_at: int | None = None
+        self.symmetry: OperandSymmetry | None = None
 
     def check_run(self, network: nn.Module, datamodule: LightningDataModule | None) -> None:
         """Refuse what has no circulant features.
@@ -40,11 +40,13 @@ class EnforcedCirculant(Callback):
         Raises:
             ValueError: If the network is no feature machine, or the data have no group.
         """
-        self._parts(network, datamodule)
+        if not isinstance(network, FeatureMachine):
+            raise ValueError(f"EnforcedCirculant is for a FeatureMachine, not for a {type(network).__name__}")
+        self.symmetry = symmetry_of(datamodule, "EnforcedCirculant")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse it also where nobody has checked before."""
-        self._parts(pl_module.network, trainer.datamodule)  # type: ignore[attr-defined]
+        """Find the group."""
+        self.check_run(pl_module.network, trainer.datamodule)  # type: ignore[arg-type, attr-defined]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make a copy circulant, and evaluate it."""
@@ -52,18 +54,18 @@ class EnforcedCirculant(Callback):
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         task: Any = pl_module
-        network, symmetry = self._parts(task.network, data)
-        machine = copy.deepcopy(network)
-        machine.set_features(enforced_circulant(symmetry, network.feature_matrix().detach(), network.vocabulary_size))
+        assert self.symmetry is not None, "check_run has not been called"
+        machine: FeatureMachine = copy.deepcopy(task.network)
+        features = machine.feature_matrix().detach()
+        machine.set_features(enforced_circulant(self.symmetry, features, machine.vocabulary_size))
         train, (tokens, answers) = data.training_set(), data.part("val")
         machine.fit(train.tokens, train.answers, task.ridge)
         with torch.no_grad():
             logits = machine(tokens)
         accuracy = (logits.argmax(-1) == answers).double().mean()
-        loss = F.mse_loss(logits, F.one_hot(answers, logits.shape[-1]).to(logits.dtype))
         if self.grokked_at is None and accuracy >= self.threshold:
             self.grokked_at = trainer.global_step
-        pl_module.log_dict({"enforced/loss": loss, "enforced/accuracy": accuracy})
+        pl_module.log_dict({"enforced/loss": task.loss(logits, answers), "enforced/accuracy": accuracy})
 
     def results(self) -> dict[str, int | None]:
         """Return when the enforced features answered right."""
@@ -76,9 +78,3 @@ class EnforcedCirculant(Callback):
     def load_state_dict(self, state_dict: dict[str, int | None]) -> None:
         """Continue from what was found so far."""
         self.grokked_at = state_dict["grokked_at"]
-
-    @staticmethod
-    def _parts(network: Any, datamodule: Any) -> tuple[FeatureMachine, OperandSymmetry]:
-        if not isinstance(network, FeatureMachine):
-            raise ValueError(f"EnforcedCirculant is for a FeatureMachine, not for a {type(network).__name__}")
-        return network, symmetry_of(datamodule, "EnforcedCirculant")

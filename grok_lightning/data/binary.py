@@ -11,7 +11,7 @@ from grok_lightning.data.equations import EquationDataModule, check_layout
 from grok_lightning.data.split import LARGEST_SPLIT_SEED, PARTS, check_validation, split_rows
 from grok_lightning.data.subset import TokenSubset
 from grok_lightning.data.vocabulary import Vocabulary
-from grok_lightning.operations import abelian_group, operation_table
+from grok_lightning.operations import operation_table
 
 NOISE_SEED = LARGEST_SPLIT_SEED + 1
 """Keeps the draw of wrong answers apart from the split."""
@@ -93,9 +93,8 @@ class BinaryOperationDataModule(EquationDataModule):
         Raises:
             ValueError: If the operation has no group on these elements.
         """
-        positions = self.layout.index("a"), self.layout.index("b")
-        group = abelian_group(operation or self.table.name, self.modulus)
-        return OperandSymmetry(group, len(self.table.elements), positions)
+        operation = operation or self.table.name
+        return OperandSymmetry.of(operation, self.modulus, len(self.table.elements), self.layout)
 
     @property
     def coordinates(self) -> tuple[str, ...] | None:

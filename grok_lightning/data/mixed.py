@@ -12,7 +12,7 @@ from grok_lightning.data.batches import Equations
 from grok_lightning.data.equations import EquationDataModule, EquationKinds, check_layout
 from grok_lightning.data.split import PARTS, check_validation, split_rows
 from grok_lightning.data.vocabulary import Vocabulary
-from grok_lightning.operations import OperationTable, abelian_group
+from grok_lightning.operations import OperationTable
 
 Layout = Literal["a op b", "a op b ="]
 
@@ -94,8 +94,7 @@ class MixedOperationDataModule(EquationDataModule):
         """Return the group behind an operation, which has to be named, see `BinaryOperationDataModule.symmetry`."""
         if operation is None:
             raise ValueError(f"there are several operations, {' and '.join(self.kinds.names)}")
-        positions = self.layout.index("a"), self.layout.index("b")
-        return OperandSymmetry(abelian_group(operation, self.modulus), len(self.elements), positions)
+        return OperandSymmetry.of(operation, self.modulus, len(self.elements), self.layout)
 
     def make_parts(self) -> dict[str, Equations]:
         """Return the equations of each part, in the order of the rows."""

@@ -74,6 +74,10 @@ class Network(nn.Module):
         logits: Tensor = self.classifier(self.decoder(embedded))
         return logits
 
+    def input_vectors(self) -> Tensor:
+        """Φ of every token at every position (length · vocabulary, width), in the order of `feature_matrix`."""
+        return self.embedding.by_position(self.length).flatten(0, 1)
+
     def feature_matrix(self) -> Tensor:
         """Inner products of the vectors of tokens at positions (length · vocabulary, length · vocabulary).
 
@@ -81,7 +85,7 @@ class Network(nn.Module):
         sequences. It is W₁ᵀW₁, the neural feature matrix of Radhakrishnan et al. (arXiv 2212.13881), where a matrix W₁
         acts on one-hot sequences, and the matrix M of a feature machine.
         """
-        vectors = self.embedding.by_position(self.length).flatten(0, 1)
+        vectors = self.input_vectors()
         return vectors @ vectors.T
 
     def agop(self, tokens: Tensor, centred: bool = False) -> Tensor:

@@ -21,7 +21,11 @@ class SquaredSum(nn.Module):
 
     def decode(self, table: Tensor, entries: Tensor) -> Tensor:
         """The same for vectors that are entries (batch, length) of a table (entries, width): none of them is copied."""
-        return F.embedding_bag(entries, table, mode="sum").square()
+        return self.sum(table, entries).square()
+
+    def sum(self, table: Tensor, entries: Tensor) -> Tensor:
+        """What is squared, for vectors that are entries (batch, length) of a table (entries, width)."""
+        return F.embedding_bag(entries, table, mode="sum")
 
 
 class QuadraticMLP(Network):
@@ -87,16 +91,19 @@ class QuadraticMLP(Network):
         J(x) = 2 W₂ diag(h) W₁ with h = W₁ x, so that their outer products add up to 4 W₁ᵀ (W₂ᵀW₂ ∘ S) W₁, with S the
         second moment (or covariance) of h.
         """
-        vectors = self.embedding.by_position(self.length).flatten(0, 1)
-        inner = self._readout() * second_moment(self.embedding(tokens).sum(1), centred)
+        vectors = self.input_vectors()
+        inner = self._readout() * second_moment(self._hidden(tokens), centred)
         return 4 * vectors @ inner @ vectors.T
 
     def agop_trace(self, tokens: Tensor) -> Tensor:
         """Trace () of the AGOP, which can be differentiated: the mean of ‖J‖², 4 Σ_kl (W₂ᵀW₂)_kl h_k h_l ⟨w_k, w_l⟩."""
-        vectors = self.embedding.by_position(self.length).flatten(0, 1)
-        hidden = F.embedding_bag(self.embedding.entries(tokens), self.embedding.places(), mode="sum")
+        vectors, hidden = self.input_vectors(), self._hidden(tokens)
         inner = self._readout() * (vectors.T @ vectors)
         return 4 * ((hidden @ inner) * hidden).sum() / len(tokens)
+
+    def _hidden(self, tokens: Tensor) -> Tensor:
+        """W₁ x (batch, width) of tokens (batch, length)."""
+        return self.decoder.sum(self.embedding.places(), self.embedding.entries(tokens))
 
     def _readout(self) -> Tensor:
         """W₂ᵀW₂ (width, width)."""

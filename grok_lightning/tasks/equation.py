@@ -92,7 +92,7 @@ class EquationTask(NetworkTask):
             ValueError: If it does not.
         """
         super().check(trainer, datamodule)
-        self.on_fit_start()
+        self._check_penalty()
 
     def on_fit_start(self) -> None:
         """Refuse the penalty where nobody has checked before.
@@ -100,6 +100,9 @@ class EquationTask(NetworkTask):
         Raises:
             ValueError: If the network does not know it.
         """
+        self._check_penalty()
+
+    def _check_penalty(self) -> None:
         if self.agop_penalty and not isinstance(self.network, QuadraticMLP):
             raise ValueError(f"agop_penalty is for a QuadraticMLP, not for a {type(self.network).__name__}")
 

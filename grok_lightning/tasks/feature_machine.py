@@ -87,6 +87,7 @@ class FeatureMachineTask(EquationTask):
         Raises:
             ValueError: If that is so.
         """
+        super().on_fit_start()
         self.network.require_whole()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
