@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import nn
@@ -18,7 +19,7 @@ class LoadedRun:
     """A finished run.
 
     Attributes:
-        network: The network with the weights it ended with, in evaluation mode.
+        network: The network with its weights, in evaluation mode.
         vocabulary: Names of its tokens; empty for a module without one.
         data: The data module, set up, with the run's own split.
         task: The LightningModule.
@@ -34,17 +35,18 @@ class LoadedRun:
     metrics: dict[str, Series]
 
 
-def load(folder: str | Path) -> LoadedRun:
+def load(folder: str | Path, weights: Literal["last", "best"] = "last") -> LoadedRun:
     """Open a finished run.
 
     Args:
         folder: Run folder, such as `logs/transfer_add_to_sub/run_000/scratch/seed_0`.
+        weights: Those it ended with, or the best, which the callback `BestWeights` kept.
 
     Raises:
-        ChainError: If the folder is no finished run.
+        ChainError: If the folder is no finished run, or keeps no best weights.
     """
     folder = Path(folder)
-    cli = open_run(folder)
+    cli = open_run(folder, weights)
     manifest = read_manifest(folder)
     assert manifest is not None
     task = cli.model.eval()

@@ -146,7 +146,7 @@ class Pictures(Callback):
         writers = figure_writers(trainer) if trainer.is_global_zero else []
         if not writers:
             return
-        with _evaluating(pl_module):
+        with evaluating(pl_module):
             data = _offering(pl_module).picture_data()
         for name, draw in self._chosen(data, trainer.global_step).items():
             figure = draw()
@@ -189,7 +189,7 @@ def figure_writers(trainer: Trainer) -> list[Any]:
 
 
 @contextmanager
-def _evaluating(module: LightningModule) -> Iterator[None]:
+def evaluating(module: LightningModule) -> Iterator[None]:
     """Puts a module in evaluation mode without gradients, and every part of it back into the mode it was in."""
     modes = {part: part.training for part in module.modules()}
     module.eval()

@@ -11,7 +11,7 @@ from grok_lightning.callbacks.checkpoint import CHECKPOINTS
 from grok_lightning.chain.evaluate import ANSWERS_FILE
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.manifest import MANIFEST
-from grok_lightning.chain.weights import WEIGHTS_FILE, read_checkpoint
+from grok_lightning.chain.weights import FILES, read_checkpoint
 
 EVENTS = "events.out.tfevents*"
 COUNTERS = ("last_epoch", "_step_count")
@@ -47,7 +47,7 @@ def continue_from(shorter: Path, place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for events in place.glob(EVENTS):
         events.unlink()
-    ends = shutil.ignore_patterns(MANIFEST, WEIGHTS_FILE, ANSWERS_FILE, CHECKPOINTS, ".*")
+    ends = shutil.ignore_patterns(MANIFEST, *FILES.values(), ANSWERS_FILE, CHECKPOINTS, ".*")
     shutil.copytree(shorter, place, ignore=ends, dirs_exist_ok=True)
     newest = newest_checkpoint(shorter)
     assert newest is not None

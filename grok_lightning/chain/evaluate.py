@@ -22,11 +22,15 @@ ALONE = {"logger": False, "callbacks": None, "devices": 1, "num_nodes": 1, "stra
 """Options of a Trainer that evaluates: it logs nothing, and its sums do not depend on the number of devices."""
 
 
-def open_run(folder: Path) -> RunCLI:
+def open_run(folder: Path, which: str = "last") -> RunCLI:
     """Build a finished run's data and module again, on one device, with the weights it ended with.
 
+    Args:
+        folder: Run folder.
+        which: `last`; or `best`, those that the callback `BestWeights` kept.
+
     Raises:
-        ChainError: If the folder is no finished run.
+        ChainError: If the folder is no finished run, or keeps no best weights.
     """
     manifest = read_manifest(folder)
     if manifest is None:
@@ -37,7 +41,7 @@ def open_run(folder: Path) -> RunCLI:
     config["trainer"] = {**config["trainer"], **ALONE}
     cli = RunCLI(config, folder)
     connect(cli.model, cli.datamodule)
-    weights = read_weights(folder)
+    weights = read_weights(folder, which)
     load_tensors(network_of(cli.model), weights.tensors, strict=True)
     return cli
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from grok_lightning.callbacks import BestWeights
 from grok_lightning.chain.build import RunCLI, as_list, connect, data_sizes
 from grok_lightning.chain.faults import ChainError, Fault, RecipeError
 from grok_lightning.chain.launcher import check_processes, spare_devices
@@ -49,7 +50,7 @@ class Donor:
         """Fingerprint of the run, or hash of the file."""
         if self.run is not None:
             return self.run.fingerprint
-        return read_weights(Path(self.spec.source)).digest()
+        return read_weights(Path(self.spec.source), self.spec.weights).digest()
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class CheckedStage:
         sizes: Sizes of the parts of its data.
         processes: Number of processes that train it.
         devices: Number of CUDA devices that any of its runs could train on, 0 if it trains elsewhere.
+        keeps_best: Whether its runs keep their best weights too.
     """
 
     typed: Config
@@ -138,6 +140,7 @@ class CheckedStage:
     sizes: dict[str, int]
     processes: int = 1
     devices: int = 0
+    keeps_best: bool = False
 
 
 def check_recipe(recipe: Recipe) -> dict[str, CheckedStage]:
@@ -194,10 +197,18 @@ def _build(stage: Stage, where: str, faults: list[Fault]) -> CheckedStage | None
         connect(cli.model, cli.datamodule, on_meta=True)
         _check_run(cli)
         sizes, processes = data_sizes(cli.datamodule), cli.trainer.world_size
-        return CheckedStage(cli.typed_config(), weights_of(cli.model), sizes, processes, spare_devices(cli.trainer))
+        weights, devices = weights_of(cli.model), spare_devices(cli.trainer)
+        return CheckedStage(cli.typed_config(), weights, sizes, processes, devices, _keeps_best(cli))
     except Exception as error:  # any constructor, a user's own too, may refuse in its own way
         faults.append(Fault(where.rstrip("."), _first_lines(error)))
         return None
+
+
+def _keeps_best(cli: RunCLI) -> bool:
+    """Say whether the Trainer has, or the module adds, what keeps the best weights."""
+    added: list[Any] = getattr(cli.model, "default_callbacks", list)()
+    callbacks = [*cli.trainer.callbacks, *added]  # type: ignore[attr-defined]
+    return any(isinstance(callback, BestWeights) for callback in callbacks)
 
 
 def _check_run(cli: RunCLI) -> None:
@@ -215,8 +226,11 @@ def _transfer_faults(stage: Stage, target: CheckedStage, checked: dict[str, Chec
     for spec in stage.transfers:
         try:
             if is_file_source(spec.source):
-                donors.append((read_weights(Path(spec.source)), spec))
+                donors.append((read_weights(Path(spec.source), spec.weights), spec))
             elif spec.source in checked:
+                if spec.weights == "best" and not checked[spec.source].keeps_best:
+                    message = f"{spec.source!r} keeps no best weights; give it the callback BestWeights"
+                    faults.append(Fault(f"{where}transfer.weights", message))
                 donors.append((checked[spec.source].weights, spec))
         except ChainError as error:
             faults.append(Fault(f"{where}transfer.from", str(error)))

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from grok_lightning.callbacks import RunCheckpoint, RunRecord, StageProgress, newest_checkpoint
+from grok_lightning.callbacks import BestWeights, RunCheckpoint, RunRecord, StageProgress, newest_checkpoint
 from grok_lightning.chain.build import RunCLI, connect, data_sizes, network_of
 from grok_lightning.chain.interruption import Interruption
 from grok_lightning.chain.manifest import Manifest, plain, write_atomically
@@ -20,6 +20,7 @@ from grok_lightning.chain.plan import Run
 from grok_lightning.chain.processes import Processes
 from grok_lightning.chain.transfer import Landing, apply_transfer, plan_transfers, save_transfers, transfer_table
 from grok_lightning.chain.weights import (
+    BEST_FILE,
     WEIGHTS_FILE,
     read_checkpoint,
     read_weights,
@@ -80,7 +81,7 @@ def train_run(run: Run, manifest: Manifest, setting: RunSetting) -> None:
         _test(cli.trainer, module, datamodule)
         manifest.results = _results(cli.trainer)
         if setting.processes.leads:
-            save_weights(weights_of(module), setting.folder / WEIGHTS_FILE)
+            _save_weights(cli.trainer, module, setting.folder)
             _log_results(cli.trainer, run, manifest)
     finally:
         spent = dict(record.seconds)
@@ -107,7 +108,7 @@ def _build(run: Run, setting: RunSetting, record: RunRecord) -> RunCLI:
 def _transfer(run: Run, module: LightningModule, sources: Sequence[Path]) -> list[list[Landing]]:
     """Move weights from all donors, or from none if one does not fit."""
     specs = [donor.spec for donor in run.donors]
-    donors = [(read_weights(path), spec) for path, spec in zip(sources, specs, strict=True)]
+    donors = [(read_weights(path, spec.weights), spec) for path, spec in zip(sources, specs, strict=True)]
     plan_transfers(donors, weights_of(module))
     return [apply_transfer(module, donor, spec) for donor, spec in donors]
 
@@ -122,6 +123,15 @@ def _test(trainer: Trainer, module: LightningModule, datamodule: LightningDataMo
     source: Any = module if datamodule is None else datamodule
     if is_overridden("test_step", module) and is_overridden("test_dataloader", source):
         trainer.test(module, datamodule=datamodule, verbose=False)
+
+
+def _save_weights(trainer: Trainer, module: LightningModule, folder: Path) -> None:
+    """Save the last weights, and the best where they are kept."""
+    last = weights_of(module)
+    save_weights(last, folder / WEIGHTS_FILE)
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, BestWeights):
+            save_weights(replace(last, tensors=callback.tensors), folder / BEST_FILE)
 
 
 def _results(trainer: Trainer) -> dict[str, Any]:

@@ -10,9 +10,13 @@ from grok_lightning.chain.merge import Config
 RUN_KEYS = ("seed_everything", "model", "data", "trainer", "optimizer", "lr_scheduler")
 """Keys of one run: those of a LightningCLI config."""
 STAGE_KEYS = (*RUN_KEYS, "transfer", "compare_to", "replicates")
-TRANSFER_KEYS = ("from", "parts", "tokens", "match", "freeze")
+TRANSFER_KEYS = ("from", "weights", "parts", "tokens", "match", "freeze")
+WEIGHTS = ("last", "best")
+"""Which weights of a run are taken over."""
 MATCHES = ("names", "coordinates")
 """By what the tokens of two vocabularies are matched."""
+CHOICES = {"match": MATCHES, "weights": WEIGHTS}
+WEIGHTS_SUFFIXES = (".safetensors", ".ckpt")
 LARGEST_SEED = 2**32 - 1
 
 
@@ -27,6 +31,7 @@ class TransferSpec:
         freeze: Whether what landed stays as it is; or the parts of which that is true.
         match: What makes a token here that of the donor: the same name, or the same coordinates in the group behind
             the operation, such as the discrete logarithm for ·; `tokens` are then coordinates.
+        weights: Which of a run's weights: the `last`, or the `best`, which the callback `BestWeights` keeps.
     """
 
     source: str
@@ -34,12 +39,14 @@ class TransferSpec:
     tokens: tuple[str, ...] | None = None
     freeze: bool | tuple[str, ...] = False
     match: str = "names"
+    weights: str = "last"
 
     @property
     def decisive(self) -> list[Any]:
         """What of it decides what a run becomes, beside the donor."""
-        said = [self.parts, self.tokens, self.freeze]
-        return said if self.match == "names" else [*said, self.match]
+        said: list[Any] = [self.parts, self.tokens, self.freeze]
+        said += [] if self.match == "names" else [self.match]
+        return said if self.weights == "last" else [*said, f"weights: {self.weights}"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ def stage_name(base: str, point: Mapping[str, str]) -> str:
 
 def is_file_source(source: str) -> bool:
     """Say whether a transfer's source is a path and not the name of a stage."""
-    return "/" in source or source.endswith((".safetensors", ".ckpt"))
+    return "/" in source or source.endswith(WEIGHTS_SUFFIXES)
 
 
 def read_stage(base: str, body: Config, faults: list[Fault], point: Mapping[str, str] | None = None) -> Stage:
@@ -172,11 +179,19 @@ def _read_transfer(item: Any, where: str, faults: list[Fault]) -> TransferSpec |
         tokens = _read_names(_as_texts(tokens), "[0, 1, 2]", f"{where}.tokens", faults)
     if not isinstance(freeze, bool):
         freeze = _read_names(freeze, "[embedding], or true or false", f"{where}.freeze", faults)
-    match = item.get("match", MATCHES[0])
-    if match not in MATCHES:
-        message = f"expected {' or '.join(MATCHES)}, found {shown(match)}{nearest(str(match), MATCHES)}"
-        faults.append(Fault(f"{where}.match", message))
-    return TransferSpec(str(source), parts, tokens, freeze, match) if len(faults) == before else None
+    match, weights = (_read_choice(item, key, choices, where, faults) for key, choices in CHOICES.items())
+    if weights != WEIGHTS[0] and str(source).endswith(WEIGHTS_SUFFIXES):
+        faults.append(Fault(f"{where}.weights", f"{shown(weights)} is for runs, and {source} is a file; leave it out"))
+    return TransferSpec(str(source), parts, tokens, freeze, match, weights) if len(faults) == before else None
+
+
+def _read_choice(item: Config, key: str, choices: tuple[str, ...], where: str, faults: list[Fault]) -> str:
+    """Return one of some values, the first of which is the default."""
+    choice = item.get(key, choices[0])
+    if choice not in choices:
+        message = f"expected {' or '.join(choices)}, found {shown(choice)}{nearest(str(choice), choices)}"
+        faults.append(Fault(f"{where}.{key}", message))
+    return str(choice)
 
 
 def _as_texts(tokens: Any) -> Any:

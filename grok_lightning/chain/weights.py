@@ -19,7 +19,9 @@ from grok_lightning.chain.build import NETWORK_PREFIX, network_of
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.networks import joined_rows, named_tensors, tied_names
 
-WEIGHTS_FILE = "network.safetensors"
+WEIGHTS_FILE, BEST_FILE = "network.safetensors", "best.safetensors"
+FILES = {"last": WEIGHTS_FILE, "best": BEST_FILE}
+"""Files of a run folder, by which of its weights they hold."""
 METADATA = "grok_lightning"
 """Where a weights file says what is no tensor; a checkpoint has a key of that name too."""
 
@@ -117,14 +119,20 @@ def save_weights(weights: Weights, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path, which: str = "last") -> Weights:
     """Read weights from a run folder, a `.safetensors` file or a Lightning `.ckpt`; nothing in them is executed.
+
+    Args:
+        path: Folder or file.
+        which: Which weights of a folder, see `FILES`.
 
     Raises:
         ChainError: If there are none, or the file is broken or holds more than plain data and tensors.
     """
     if path.is_dir():
-        path = path / WEIGHTS_FILE
+        if which == "best" and not (path / BEST_FILE).is_file():
+            raise ChainError(f"{path}: keeps no best weights; its stage needs the callback BestWeights")
+        path = path / FILES[which]
     if not path.is_file():
         raise ChainError(f"{path}: no such file; expected a finished run's folder, a .safetensors or a .ckpt file")
     return _from_checkpoint(path) if path.suffix == ".ckpt" else _from_safetensors(path)

@@ -4,7 +4,10 @@ from grok_lightning.data.batches import BatchStream, Equations
 from grok_lightning.data.binary import BinaryOperationDataModule
 from grok_lightning.data.composition import CompositionDataModule
 from grok_lightning.data.equations import EquationDataModule, EquationKinds
+from grok_lightning.data.hidden import LinearInContextDataModule, OperationInContextDataModule
+from grok_lightning.data.in_context import InContextDataModule
 from grok_lightning.data.mixed import MixedOperationDataModule
+from grok_lightning.data.module import TokenDataModule
 from grok_lightning.data.subset import TokenSubset
 from grok_lightning.data.system import SystemDataModule
 from grok_lightning.data.vocabulary import Vocabulary
@@ -16,8 +19,12 @@ __all__ = [
     "EquationDataModule",
     "EquationKinds",
     "Equations",
+    "InContextDataModule",
+    "LinearInContextDataModule",
     "MixedOperationDataModule",
+    "OperationInContextDataModule",
     "SystemDataModule",
+    "TokenDataModule",
     "TokenSubset",
     "Vocabulary",
 ]

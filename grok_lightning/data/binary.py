@@ -7,7 +7,8 @@ from torch import Tensor
 
 from grok_lightning.circulants import OperandSymmetry
 from grok_lightning.data.batches import Equations
-from grok_lightning.data.equations import EquationDataModule, check_layout
+from grok_lightning.data.equations import EquationDataModule
+from grok_lightning.data.module import check_choice
 from grok_lightning.data.split import LARGEST_SPLIT_SEED, PARTS, check_validation, split_rows
 from grok_lightning.data.subset import TokenSubset
 from grok_lightning.data.vocabulary import Vocabulary
@@ -60,7 +61,7 @@ class BinaryOperationDataModule(EquationDataModule):
         split_seed: int | None = None,
     ) -> None:
         super().__init__(batch_size, split_seed)
-        check_layout(layout, Layout)
+        check_choice("layout", layout, Layout)
         self.table, self.modulus = operation_table(operation, modulus), modulus
         self.values = torch.tensor(self.table.values)
         signs = {"op": self.table.symbol, "=": "="}

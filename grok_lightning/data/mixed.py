@@ -9,7 +9,8 @@ from torch import Tensor
 from grok_lightning.circulants import OperandSymmetry
 from grok_lightning.data.arithmetic import tables_on_common_elements
 from grok_lightning.data.batches import Equations
-from grok_lightning.data.equations import EquationDataModule, EquationKinds, check_layout
+from grok_lightning.data.equations import EquationDataModule, EquationKinds
+from grok_lightning.data.module import check_choice
 from grok_lightning.data.split import PARTS, check_validation, split_rows
 from grok_lightning.data.vocabulary import Vocabulary
 from grok_lightning.operations import OperationTable
@@ -56,7 +57,7 @@ class MixedOperationDataModule(EquationDataModule):
         split_seed: int | None = None,
     ) -> None:
         super().__init__(batch_size, split_seed)
-        check_layout(layout, Layout)
+        check_choice("layout", layout, Layout)
         if isinstance(operations, str) or len(operations) < 2:
             raise ValueError(
                 f"operations is {operations!r}; expected a list of two or more, such as [add, sum_of_squares]; "

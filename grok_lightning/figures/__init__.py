@@ -10,7 +10,10 @@ from grok_lightning.figures.accuracy import accuracy_curves
 from grok_lightning.figures.answers import ANSWERS, error_grid
 from grok_lightning.figures.embedding import embedding_plane, fourier_spectrum
 from grok_lightning.figures.features import feature_matrices, progress_curves
+from grok_lightning.figures.heads import attention_map, head_plane, pruning_chart, similarity_map
+from grok_lightning.figures.kshot import shot_grids
 from grok_lightning.figures.phase import PhaseAxis, phase_diagram
+from grok_lightning.figures.shots import shot_curves, shot_history
 from grok_lightning.figures.style import PALETTE
 from grok_lightning.figures.threshold import result_curves
 
@@ -19,11 +22,18 @@ __all__ = [
     "PALETTE",
     "PhaseAxis",
     "accuracy_curves",
+    "attention_map",
     "embedding_plane",
     "error_grid",
     "feature_matrices",
     "fourier_spectrum",
+    "head_plane",
     "phase_diagram",
     "progress_curves",
+    "pruning_chart",
     "result_curves",
+    "shot_curves",
+    "shot_grids",
+    "shot_history",
+    "similarity_map",
 ]

@@ -3,13 +3,22 @@
 from grok_lightning.metrics.answers import AnswerMetrics
 from grok_lightning.metrics.by_kind import AccuracyByKind
 from grok_lightning.metrics.correct_class import CorrectClassLoss
+from grok_lightning.metrics.explained import CLASSES, ExplainedAnswers
 from grok_lightning.metrics.features import AgopCorrelation, CirculantDeviation, FeatureAlignment
+from grok_lightning.metrics.shots import ShotMetrics
+from grok_lightning.metrics.solvers import copying, modular_regression, ratio_matching
 
 __all__ = [
+    "CLASSES",
     "AccuracyByKind",
     "AgopCorrelation",
     "AnswerMetrics",
     "CirculantDeviation",
     "CorrectClassLoss",
+    "ExplainedAnswers",
     "FeatureAlignment",
+    "ShotMetrics",
+    "copying",
+    "modular_regression",
+    "ratio_matching",
 ]

@@ -31,13 +31,13 @@ class AnswerMetrics(Metric):
 
         Args:
             losses: Mean loss of each batch `(...)`.
-            predictions: Token numbers with the largest logits `(..., batch)`.
-            answers: Token numbers of the answers `(..., batch)`.
+            predictions: Token numbers with the largest logits `(..., batch)`, or `(..., batch, answers of a row)`.
+            answers: Token numbers of the answers, of the same shape.
         """
         # One by one, so that the sum is the same to the bit however batches come together. Not in place: a network in
         # half precision takes this state along, and a sum in half precision stops growing.
         for loss in losses.detach().float().reshape(-1):
-            self.loss_sum = self.loss_sum + loss * answers.shape[-1]
+            self.loss_sum = self.loss_sum + loss * (answers.numel() // losses.numel())
         self.right += (predictions == answers).sum()
         self.rows += answers.numel()
 

@@ -6,6 +6,7 @@ length). Beside them are the freezing of parameters in whole or in part, and the
 
 from grok_lightning.networks.additive import AdditiveNetwork, exact_network
 from grok_lightning.networks.feature_machine import FeatureMachine
+from grok_lightning.networks.heads import attention_maps, head_outputs, pruned
 from grok_lightning.networks.network import Network
 from grok_lightning.networks.quadratic import QuadraticMLP
 from grok_lightning.networks.rows import freeze, frozen_rows, joined_rows
@@ -18,12 +19,15 @@ __all__ = [
     "FeatureMachine",
     "Network",
     "QuadraticMLP",
+    "attention_maps",
     "exact_network",
     "freeze",
     "frozen_rows",
+    "head_outputs",
     "joined_rows",
     "load_tensors",
     "named_tensors",
     "plain_named_parameters",
+    "pruned",
     "tied_names",
 ]

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from grok_lightning.networks.arguments import require_positive
 from grok_lightning.networks.branch import Branch, Norm
+from grok_lightning.networks.places import ALL, LAST, Places
+from grok_lightning.networks.rotary import Rotary
 
 SHORT = 16
 """Length of a sequence up to which products of matrices are faster than torch's fused attention: three times at 4."""
@@ -24,62 +26,87 @@ class Attention(Branch):
         norm: Where the LayerNorm is.
         bias: Whether queries, values and output have biases.
         dropout: Probability of dropping a unit of the outcome.
+        rotary: What turns queries and keys by their places; nothing if not given.
 
     Raises:
         ValueError: If a size is below one, `norm` has none of its values, or `dropout` is outside [0, 1).
     """
 
     def __init__(
-        self, width: int, *, heads: int, head_width: int, causal: bool, norm: Norm, bias: bool, dropout: float
+        self,
+        width: int,
+        *,
+        heads: int,
+        head_width: int,
+        causal: bool,
+        norm: Norm,
+        bias: bool,
+        dropout: float,
+        rotary: Rotary | None = None,
     ) -> None:
         super().__init__(width, norm=norm, dropout=dropout)
         require_positive(heads=heads, head_width=head_width)
         self.heads = heads
         self.head_width = head_width
         self.causal = causal
+        self.rotary = rotary
         self.query = nn.Linear(width, heads * head_width, bias=bias)
         self.key = nn.Linear(width, heads * head_width, bias=False)
         self.value = nn.Linear(width, heads * head_width, bias=bias)
         self.output = nn.Linear(heads * head_width, width, bias=bias)
 
-    def forward(self, stream: Tensor, *, last: bool = False) -> Tensor:
-        """The stream (batch, length, width) after this branch; if `last`, at the last position only, (batch, width)."""
+    def forward(self, stream: Tensor, *, at: Places = ALL) -> Tensor:
+        """The stream (batch, length, width) after this branch, at some places only."""
         states = self.read(stream)
-        if last:
-            return self.add(stream[:, -1], self.output(self._mix_into_last(states)))
-        return self.add(stream, self.output(self._mix(states)))
+        if at == LAST and self.rotary is None:
+            return self.add(stream[:, at], self.output(self._mix_into_last(states)))
+        mixed = self._attend(self.query(states), self.key(states), self.value(states))
+        return self.add(stream[:, at], self.output(mixed[:, at]))
 
-    def gather(self, table: Tensor, entries: Tensor, *, last: bool) -> Tensor:
+    def gather(self, table: Tensor, entries: Tensor, *, at: Places) -> Tensor:
         """The same for a stream whose vectors are entries (batch, length) of a table (entries, width).
 
         Queries, keys and values are formed once for each entry of the table.
         """
         states = self.read(table)
-        if last:
-            return self.add(F.embedding(entries[:, -1], table), self.output(self._gather_into_last(states, entries)))
-        query, key, value = (F.embedding(entries, linear(states)) for linear in (self.query, self.key, self.value))
-        return self.add(F.embedding(entries, table), self.output(self._attend(query, key, value)))
+        if at == LAST and self.rotary is None:
+            mixed = self._gather_into_last(states, entries)
+        else:
+            query, key, value = (F.embedding(entries, linear(states)) for linear in (self.query, self.key, self.value))
+            mixed = self._attend(query, key, value)[:, at]
+        return self.add(F.embedding(entries[:, at], table), self.output(mixed))
 
-    def _mix(self, states: Tensor) -> Tensor:
-        """Values (batch, length, heads · head_width), mixed for every position."""
-        return self._attend(self.query(states), self.key(states), self.value(states))
+    def weights(self, stream: Tensor) -> Tensor:
+        """How much each position looks at each other one, (batch, heads, length, length), rows adding up to 1."""
+        states = self.read(stream)
+        query, key = (self._by_head(linear(states), turn=True) for linear in (self.query, self.key))
+        weights: Tensor = self._scores(query, key).softmax(-1)
+        return weights
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Values, mixed for every position; all (batch, length, heads · head_width)."""
-        length = query.shape[1]
-        query, key, value = (
-            vectors.view(*vectors.shape[:2], self.heads, self.head_width).transpose(1, 2)
-            for vectors in (query, key, value)
-        )
-        if length > SHORT:
+        query, key = (self._by_head(vectors, turn=True) for vectors in (query, key))
+        value = self._by_head(value, turn=False)
+        if query.shape[2] > SHORT:
             mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
         else:
-            scores = (query * self.head_width**-0.5) @ key.transpose(2, 3)
-            if self.causal:
-                future = torch.ones(length, length, dtype=torch.bool, device=scores.device).triu(1)
-                scores = scores.masked_fill(future, -torch.inf)
-            mixed = scores.softmax(-1) @ value
+            mixed = self._scores(query, key).softmax(-1) @ value
         return mixed.transpose(1, 2).flatten(-2)
+
+    def _by_head(self, vectors: Tensor, *, turn: bool) -> Tensor:
+        """Vectors (batch, length, heads · head_width) as (batch, heads, length, head_width), turned by their places."""
+        vectors = vectors.view(*vectors.shape[:2], self.heads, self.head_width).transpose(1, 2)
+        if turn and self.rotary is not None:
+            vectors = self.rotary(vectors)
+        return vectors
+
+    def _scores(self, query: Tensor, key: Tensor) -> Tensor:
+        """Scores (batch, heads, length, length) before the softmax, from vectors by head."""
+        scores: Tensor = (query * self.head_width**-0.5) @ key.transpose(2, 3)
+        if not self.causal:
+            return scores
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        return scores.masked_fill(future, -torch.inf)
 
     def _gather_into_last(self, states: Tensor, entries: Tensor) -> Tensor:
         """Values (batch, heads · head_width), mixed for the last position, from states (entries, width)."""

@@ -59,10 +59,18 @@ class Network(nn.Module):
         Raises:
             ValueError: If the tokens are not (batch, length).
         """
-        if tokens.ndim != 2 or tokens.shape[1] != self.length:
-            raise ValueError(f"`tokens` must have shape (batch, {self.length}), got {tuple(tokens.shape)}.")
+        self.check_tokens(tokens)
         logits: Tensor = self.classifier(self.decode(tokens))
         return logits
+
+    def check_tokens(self, tokens: Tensor) -> None:
+        """Refuse tokens that are no sequences of this network.
+
+        Raises:
+            ValueError: If they are not (batch, length).
+        """
+        if tokens.ndim != 2 or tokens.shape[1] != self.length:
+            raise ValueError(f"`tokens` must have shape (batch, {self.length}), got {tuple(tokens.shape)}.")
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Σ(Φ(a), Φ(b), …), one vector (batch, width) for each sequence of tokens (batch, length)."""

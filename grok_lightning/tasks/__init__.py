@@ -2,6 +2,7 @@
 
 from grok_lightning.tasks.equation import EquationTask
 from grok_lightning.tasks.feature_machine import FeatureMachineTask
+from grok_lightning.tasks.in_context import InContextTask
 from grok_lightning.tasks.network_task import NetworkTask
 
-__all__ = ["EquationTask", "FeatureMachineTask", "NetworkTask"]
+__all__ = ["EquationTask", "FeatureMachineTask", "InContextTask", "NetworkTask"]

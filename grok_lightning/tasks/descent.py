@@ -1,7 +1,8 @@
 """One optimiser step within a chunk: by Lightning, or straight where Lightning would only ask who wants to know."""
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -29,6 +30,12 @@ def gradient_scale(module: LightningModule) -> float:
     """Return what the gradients are multiplied by: with precision 16-mixed they carry the scale of the loss."""
     scaler = getattr(module.trainer.precision_plugin, "scaler", None)
     return 1.0 if scaler is None else float(scaler.get_scale())
+
+
+def unsynced(module: LightningModule) -> AbstractContextManager[Any]:
+    """Return where a backward pass leaves its gradients on each device, to be added to by those that follow."""
+    block = getattr(module.trainer.strategy, "block_backward_sync", nullcontext)
+    return cast("AbstractContextManager[Any]", block())
 
 
 def is_listened_to(trainer: Trainer, module: LightningModule) -> bool:

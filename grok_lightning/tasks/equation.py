@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import AdamW
 
 from grok_lightning.callbacks import Evaluation, Milestones
@@ -20,14 +20,14 @@ from grok_lightning.data.split import PARTS
 from grok_lightning.metrics import AccuracyByKind, AnswerMetrics, CorrectClassLoss
 from grok_lightning.networks import Network, QuadraticMLP
 from grok_lightning.optim import ParameterRule
-from grok_lightning.tasks.network_task import CHECKPOINT_KEY, NetworkTask
+from grok_lightning.tasks.measured import MeasuredTask
 
 Loss = Literal["cross_entropy", "mse"]
 EVALUATED = ("val", "test")
 """Parts of which more is measured than of the training batches."""
 
 
-class EquationTask(NetworkTask):
+class EquationTask(MeasuredTask):
     """Predict the answer of an equation, a token of the vocabulary.
 
     Logs `train/loss`, `train/accuracy`, `val/loss` and `val/accuracy` at evaluations and `test/…` at the end, see
@@ -68,7 +68,7 @@ class EquationTask(NetworkTask):
         self.loss_name: Loss = loss
         self.agop_penalty = agop_penalty
         self.kinds: EquationKinds | None = None
-        self.measures = nn.ModuleDict({f"{part}_answers": AnswerMetrics() for part in PARTS})
+        self.measures.update({f"{part}_answers": AnswerMetrics() for part in EVALUATED})
         if loss == "mse":
             self.measures.update({f"{part}_class": CorrectClassLoss() for part in EVALUATED})
 
@@ -120,44 +120,19 @@ class EquationTask(NetworkTask):
             return F.cross_entropy(logits, answers)
         return F.mse_loss(logits, F.one_hot(answers, logits.shape[-1]).to(logits.dtype))
 
-    def observe(self, part: str, losses: Tensor, predictions: Tensor, answers: Tensor) -> None:
-        """Accumulate loss and accuracy on the device."""
-        self._measure(part, "answers").update(losses, predictions, answers)
-
     def observe_logits(self, part: str, batch: Any, logits: Tensor) -> None:
         """Accumulate the loss of the right class for the loss `mse`, and the accuracy of each kind of equations."""
         if self.loss_name == "mse":
-            self._measure(part, "class").update(logits, batch.answers)
+            self.measure(part, "class").update(logits, batch.answers)
         if self.kinds is not None:
-            self._measure(part, "kinds").update(self.kinds.of(batch.tokens), logits.argmax(-1), batch.answers)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what the training batches since the last evaluation amount to."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint[CHECKPOINT_KEY]["train_totals"] = self._measure("train", "answers").totals()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Build the network where that is needed; where training is resumed, also go on counting."""
-        super().on_load_checkpoint(checkpoint)
-        if self._trainer is not None and self.trainer.state.fn == "fit":
-            totals = checkpoint[CHECKPOINT_KEY]["train_totals"]
-            share = 1 if self.global_rank == 0 else 0  # the totals are those of all devices
-            self._measure("train", "answers").restore({name: share * total for name, total in totals.items()})
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the validation part, and the training batches since the last evaluation."""
-        self._log("train", "val")
-
-    def on_test_epoch_end(self) -> None:
-        """Log the test part."""
-        self._log("test")
+            self.measure(part, "kinds").update(self.kinds.of(batch.tokens), logits.argmax(-1), batch.answers)
 
     def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> dict[str, list[Any]]:
         """Return the columns of a table of answers."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         predicted = self.network(batch.tokens).argmax(-1)
         return {
-            "equation": data.equation_names(batch.tokens),
+            "equation": data.sequence_names(batch.tokens),
             "answer": [self.vocabulary[token] for token in batch.answers.tolist()],
             "prediction": [self.vocabulary[token] for token in predicted.tolist()],
             "correct": (predicted == batch.answers).int().tolist(),
@@ -188,26 +163,3 @@ class EquationTask(NetworkTask):
                 correct[a, b] = right.cpu().to(torch.int8)
                 part[a, b] = number
         return AnswerGrid(data.table.elements, data.table.symbol, correct, part)
-
-    def _measure(self, part: str, what: str) -> Any:
-        return self.measures[f"{part}_{what}"]
-
-    def _log(self, *parts: str) -> None:
-        """Log and reset the measures of parts that have seen a batch, at the optimiser step."""
-        values: dict[str, Tensor] = {}
-        measure: Any
-        for key, measure in self.measures.items():
-            part = key.partition("_")[0]
-            if part in parts and measure.update_called:
-                values |= {f"{part}/{name}": value.float() for name, value in measure.compute().items()}
-                measure.reset()
-        if not values or self.trainer.sanity_checking:
-            return
-        # The step that Lightning tells the loggers; it would be the number of chunks.
-        self.trainer.fit_loop.epoch_loop._batches_that_stepped = self.global_step
-        if self.trainer.state.fn == "fit":  # self.log would take longer than the evaluation
-            self.trainer.callback_metrics.update(values)
-            for logger in self.loggers:
-                logger.log_metrics({name: float(value) for name, value in values.items()}, self.global_step)
-        else:
-            self.log_dict(values, sync_dist=True)  # which validate and test return

@@ -1,7 +1,7 @@
 """What every task does: build its network from the data, train it chunk by chunk, keep its checkpoints complete."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from grok_lightning.callbacks import Evaluation, next_boundary
 from grok_lightning.circulants import symmetry_of
 from grok_lightning.networks import Network, freeze, frozen_rows, plain_named_parameters
 from grok_lightning.optim import ParameterRule, build_optimizer
-from grok_lightning.tasks.descent import descent_of, gradient_scale
+from grok_lightning.tasks.descent import Backward, descent_of, gradient_scale, unsynced
 from grok_lightning.tasks.trainer_options import check_trainer
 
 CHECKPOINT_KEY = "grok_lightning"
@@ -37,6 +37,9 @@ class NetworkTask(LightningModule):
         lr_scheduler: Builds a scheduler of the learning rate, stepped once for each optimiser step.
         parameter_groups: Rules for learning rate and weight decay by parameter, the first match wins; 0 freezes.
         gradient_clip_norm: Largest norm of all gradients together.
+        accumulate: In how many equal parts a batch passes through the network, one after another; their gradients add
+            up to that of the batch.
+        compiled: Whether `torch.compile` is applied to the network.
 
     Attributes:
         network: The network, once connected.
@@ -53,8 +56,12 @@ class NetworkTask(LightningModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         parameter_groups: list[ParameterRule] | None = None,
         gradient_clip_norm: float | None = None,
+        accumulate: int = 1,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
+        if accumulate < 1:
+            raise ValueError(f"accumulate is {accumulate}; expected a positive number of parts of a batch")
         if gradient_clip_norm is not None and not gradient_clip_norm > 0:
             raise ValueError(f"gradient_clip_norm is {gradient_clip_norm}; expected a positive number, or null")
         self.save_hyperparameters(logger=False)
@@ -64,6 +71,7 @@ class NetworkTask(LightningModule):
         self.make_network, self.make_optimizer, self.make_lr_scheduler = network, optimizer, lr_scheduler
         self.parameter_rules = parameter_groups or []
         self.gradient_clip_norm = gradient_clip_norm
+        self.accumulate, self.compiled = accumulate, compiled
         self.seed = torch.initial_seed()
         self.vocabulary: tuple[str, ...] = ()
         self.coordinates: tuple[str, ...] | None = None
@@ -151,7 +159,9 @@ class NetworkTask(LightningModule):
         return [Evaluation()]
 
     def setup(self, stage: str) -> None:
-        """Let chunks of batches end where something is due."""
+        """Let chunks of batches end where something is due, and compile the network where that is asked for."""
+        if self.compiled:
+            self.network.compile(dynamic=False)
         if stage == "fit":
             check_trainer(self.trainer)
             datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -169,10 +179,8 @@ class NetworkTask(LightningModule):
         backward, take_step = descent_of(self)
         seen = []
         for tokens, answers in zip(*chunk, strict=True):
-            loss, predictions = self.step(tokens, answers)
-            seen.append((loss.detach(), predictions))
             optimizer.zero_grad()
-            backward(self.objective(loss, tokens))
+            seen.append(self.descend(tokens, answers, backward))
             if self.gradient_clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_norm * gradient_scale(self))
             take_step(optimizer)
@@ -183,8 +191,22 @@ class NetworkTask(LightningModule):
         losses, predictions = (torch.stack(column) for column in zip(*seen, strict=True))
         self.observe("train", losses, predictions, chunk.answers)
 
+    def descend(self, tokens: Tensor, answers: Tensor, backward: Backward) -> tuple[Tensor, Tensor]:
+        """Add up the gradients of a batch, part by part; return its loss () and predictions (batch, …)."""
+        parts = self.accumulate
+        seen = []
+        for number, (some, their) in enumerate(zip(tokens.chunk(parts), answers.chunk(parts), strict=True), start=1):
+            loss, predictions = self.step(some, their)
+            with nullcontext() if number == parts else unsynced(self):
+                objective = self.objective(loss, some)
+                backward(objective if parts == 1 else objective / parts)
+            seen.append((loss.detach(), predictions))
+        if parts == 1:
+            return seen[0]
+        return torch.stack([loss for loss, _ in seen]).mean(), torch.cat([predictions for _, predictions in seen])
+
     def step(self, tokens: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        """Return loss () and predictions `(batch,)` of a batch to train on."""
+        """Return loss () and predictions `(batch, …)` of a batch to train on."""
         logits = self.network(tokens)
         return self.loss(logits, answers), logits.detach().argmax(-1)
 

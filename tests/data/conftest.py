@@ -9,7 +9,7 @@ def equations_of(data, *parts):
         (text, names[answer])
         for part in parts or ("train", "val", "test")
         for text, answer in zip(
-            data.equation_names(data.parts[part].tokens), data.parts[part].answers.tolist(), strict=True
+            data.sequence_names(data.parts[part].tokens), data.parts[part].answers.tolist(), strict=True
         )
     ]
 

@@ -149,7 +149,7 @@ def test_evaluation_batches_hold_every_row_once(rows, world_size):
 
 
 def test_a_large_part_is_evaluated_in_several_batches(monkeypatch):
-    monkeypatch.setattr(batches, "EVALUATION_ROWS", 4)
+    monkeypatch.setattr(batches, "EVALUATION_TOKENS", 4 * 3)
     part = Equations(torch.zeros(10, 3), torch.arange(10))
     assert [batch.answers.tolist() for batch in EvaluationBatches(part)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 

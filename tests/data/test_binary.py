@@ -310,7 +310,7 @@ def test_building_data_leaves_the_global_generator_alone():
 def test_batches_come_from_the_training_part(equations):
     data = build(batch_size=19)
     chunk = next(iter(data.train_dataloader()))
-    rows = set(zip(data.equation_names(chunk.tokens[0]), chunk.answers[0].tolist(), strict=True))
+    rows = set(zip(data.sequence_names(chunk.tokens[0]), chunk.answers[0].tolist(), strict=True))
     assert rows == {(text, int(answer)) for text, answer in equations(data, "train")}
 
 
@@ -332,7 +332,7 @@ def test_what_does_not_divide_by_the_devices_is_refused():
     data.batch_size = 9
     with pytest.raises(ValueError, match="batch of 9 equations does not divide by 2 devices"):
         data.check(2)
-    with pytest.raises(ValueError, match="the val part has 2 equations"):
+    with pytest.raises(ValueError, match="the val part has 2 rows"):
         data.check(3)
 
 

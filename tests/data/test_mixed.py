@@ -120,7 +120,7 @@ def test_kinds_are_the_operations():
         data = build(operations, layout=layout)
         assert data.kinds == EquationKinds(tuple(operations), position=1, first=7)
         for part in data.parts.values():
-            signs = [text.split()[1] for text in data.equation_names(part.tokens)]
+            signs = [text.split()[1] for text in data.sequence_names(part.tokens)]
             kinds = data.kinds.of(part.tokens)
             assert [ARITHMETIC[operations[kind]][0] for kind in kinds.tolist()] == signs
         pairs = part.tokens[:4].view(2, 2, -1)
@@ -135,7 +135,7 @@ def test_batches_come_from_the_training_part(equations):
     data = build(batch_size=None)
     chunk = next(iter(data.train_dataloader()))
     names = list(data.vocabulary)
-    rows = zip(data.equation_names(chunk.tokens[0]), (names[answer] for answer in chunk.answers[0]), strict=True)
+    rows = zip(data.sequence_names(chunk.tokens[0]), (names[answer] for answer in chunk.answers[0]), strict=True)
     assert sorted(rows) == sorted(equations(data, "train"))
 
 

@@ -369,7 +369,7 @@ def test_the_last_position_shortcut_learns():
         ({"init_std": 0.0}, ["`init_std`", "0.0"]),
         ({"activation": "rleu"}, ["`activation`", "'rleu'", "Did you mean 'relu'?"]),
         ({"norm": "prenorm"}, ["`norm`", "pre, post, none"]),
-        ({"positions": "rope"}, ["`positions`", "learned, none"]),
+        ({"positions": "rotray"}, ["`positions`", "learned, rotary, none", "Did you mean 'rotary'?"]),
         ({"classifier": "linaer"}, ["`classifier`", "Did you mean 'linear'?"]),
     ],
 )

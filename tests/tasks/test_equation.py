@@ -383,7 +383,7 @@ def measured_apart(task, data, part):
         logits = task.network(tokens[None])[0].tolist()
         errors.append((logits[answer] - 1) ** 2)
         if signs:
-            sign = data.equation_names(tokens[None])[0].split()[1]
+            sign = data.sequence_names(tokens[None])[0].split()[1]
             right[signs[sign]].append(max(range(len(logits)), key=logits.__getitem__) == answer)
     values = {f"{part}/accuracy_{name}": sum(found) / len(found) for name, found in right.items()}
     return values | ({f"{part}/correct_class_loss": sum(errors) / len(errors)} if task.loss_name == "mse" else {})

@@ -1,0 +1,63 @@
+"""The weights of the best evaluation, beside the last ones."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from grok_lightning.networks import named_tensors
+
+
+class BestWeights(Callback):
+    """Keeps the weights of the evaluation at which a metric was largest; the first of several.
+
+    What a network has learned can pass: deep models that learn functions in context come to answer new functions and
+    lose it again (He et al., arXiv 2406.02550). A finished run has the weights in `best.safetensors`, and a transfer
+    with `weights: best` takes them. They are part of the checkpoint, so that a resumed run knows them.
+
+    Results: `best_step`, and the metric there, such as `best_val_accuracy`.
+
+    Args:
+        monitor: Name of the metric.
+
+    Raises:
+        ValueError: In training, if the module does not log it.
+    """
+
+    def __init__(self, monitor: str = "val/accuracy") -> None:
+        self.monitor = monitor
+        self.step: int | None = None
+        self.value: float | None = None
+        self.tensors: dict[str, Tensor] = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the weights if the metric is larger than ever.
+
+        Raises:
+            ValueError: If the module does not log the metric.
+        """
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        if self.monitor not in trainer.callback_metrics:
+            raise ValueError(
+                f"BestWeights needs the metric {self.monitor}, which {type(pl_module).__name__} does not log"
+            )
+        value = float(trainer.callback_metrics[self.monitor])
+        if self.value is None or value > self.value:
+            network: Any = getattr(pl_module, "network", pl_module)
+            self.step, self.value = trainer.global_step, value
+            self.tensors = {name: tensor.to("cpu", copy=True) for name, tensor in named_tensors(network).items()}
+
+    def results(self) -> dict[str, float | int | None]:
+        """Return the best step and value for the manifest."""
+        return {"best_step": self.step, f"best_{self.monitor.replace('/', '_')}": self.value}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best weights so far."""
+        return {"step": self.step, "value": self.value, "tensors": dict(self.tensors)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from the best weights so far."""
+        self.step, self.value = state_dict["step"], state_dict["value"]
+        self.tensors = {name: torch.as_tensor(tensor).cpu() for name, tensor in state_dict["tensors"].items()}

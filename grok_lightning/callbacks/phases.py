@@ -1,0 +1,83 @@
+"""Whether a network remembers or generalises, over inputs and over functions."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+Answers = Literal["all", "last"]
+MARKS = {"id_memorised": "known", "id_generalised": "new_inputs", "ood_memorised": "new_functions"}
+MARKS |= {"ood_generalised": "new_both"}
+"""The phases, each with the set of sequences that a network in it answers well; the later, the harder."""
+
+
+class Phases(Callback):
+    """Finds the phase of a run that learns functions in context (He et al., arXiv 2406.02550, figure 1).
+
+    A network answers a set of sequences well if its accuracy there is at or above the threshold. The phase is the last
+    of these that it answers well: 1 in-distribution memorisation (known functions on known inputs), 2 in-distribution
+    generalisation (on new inputs), 3 out-of-distribution memorisation (new functions on known inputs), 4
+    out-of-distribution generalisation (on new inputs); 0 if none. The order of 2 and 3 and both defaults are our
+    choice: the official code has no threshold.
+
+    Logged as `val/phase`. Results: `phase`, at the last evaluation; `highest_phase`; and `id_memorised_at`,
+    `id_generalised_at`, `ood_memorised_at`, `ood_generalised_at`, the first evaluation at which the set was answered
+    well, null if never.
+
+    Args:
+        threshold: Accuracy that counts as well.
+        answers: `last`: of the last answer of each sequence, the one with the most examples before it; `all`: of all.
+
+    Raises:
+        ValueError: If the threshold is no accuracy, or `answers` is neither; in training, if the module does not log
+            the accuracies of the sets.
+    """
+
+    def __init__(self, threshold: float = 0.8, answers: Answers = "last") -> None:
+        if not 0 < threshold <= 1:
+            raise ValueError(f"threshold is {threshold}; expected an accuracy above 0 and at most 1")
+        if answers not in get_args(Answers):
+            raise ValueError(f"answers is {answers!r}; expected all or last")
+        self.threshold = threshold
+        self.prefix = "val/accuracy_" if answers == "all" else "val/last_accuracy_"
+        self.phase = self.highest = 0
+        self.steps: dict[str, int | None] = dict.fromkeys(MARKS)
+
+    def observe(self, step: int, accuracies: Mapping[str, float]) -> None:
+        """Take note of one evaluation: the accuracy of each set by name."""
+        well = [accuracies[name] >= self.threshold for name in MARKS.values()]
+        self.phase = max((number for number, is_well in enumerate(well, start=1) if is_well), default=0)
+        self.highest = max(self.highest, self.phase)
+        for mark, is_well in zip(MARKS, well, strict=True):
+            if is_well and self.steps[mark] is None:
+                self.steps[mark] = step
+
+    def results(self) -> dict[str, int | None]:
+        """Return phases and steps for the manifest."""
+        at = {f"{mark}_at": step for mark, step in self.steps.items()}
+        return {"phase": self.phase, "highest_phase": self.highest, **at}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Observe an evaluation.
+
+        Raises:
+            ValueError: If the module does not log the accuracies of the sets.
+        """
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        metrics = trainer.callback_metrics
+        names = {name: self.prefix + name for name in MARKS.values()}
+        if missing := [logged for logged in names.values() if logged not in metrics]:
+            raise ValueError(f"Phases needs the metric {missing[0]}, which {type(pl_module).__name__} does not log")
+        self.observe(trainer.global_step, {name: float(metrics[logged]) for name, logged in names.items()})
+        for logger in trainer.loggers:
+            logger.log_metrics({"val/phase": float(self.phase)}, trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was found so far."""
+        return {"phase": self.phase, "highest": self.highest, "steps": dict(self.steps)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from what was found so far."""
+        self.phase, self.highest = state_dict["phase"], state_dict["highest"]
+        self.steps = dict(state_dict["steps"])

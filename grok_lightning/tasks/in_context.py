@@ -1,0 +1,145 @@
+"""Learning in context: the task of saying every value of a sequence of examples."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.optim import AdamW
+
+from grok_lightning.callbacks import BestWeights, Evaluation, Milestones, Phases, PictureData
+from grok_lightning.data.in_context import EVALUATED, SETS, InContextDataModule
+from grok_lightning.metrics import ShotMetrics
+from grok_lightning.networks import ArithmeticTransformer
+from grok_lightning.optim import ParameterRule
+from grok_lightning.tasks.measured import MeasuredTask
+from grok_lightning.tasks.network_task import CHECKPOINT_KEY
+
+
+class InContextTask(MeasuredTask):
+    """Predict every value of a sequence from the examples before it (He et al., arXiv 2406.02550).
+
+    The loss is the cross-entropy at all values, that of the first example included, which nothing before it decides.
+    Logs `train/loss` and `train/accuracy` over all values, and for each of the four sets of known or new functions and
+    inputs what `ShotMetrics` says; `val/loss` and `val/accuracy` are those of new functions on new inputs. Unless the
+    Trainer has them, the callbacks `Evaluation`, `Phases`, `Milestones` (which never stops the run) and `BestWeights`
+    are added.
+
+    Args:
+        network: Builds the transformer from vocabulary size and length; in YAML a class_path with the other arguments.
+        optimizer: Builds the optimiser from parameters.
+        lr_scheduler: Builds a scheduler of the learning rate, stepped once for each optimiser step.
+        parameter_groups: Rules for learning rate and weight decay by parameter, the first match wins; 0 freezes.
+        gradient_clip_norm: Largest norm of all gradients together.
+        accumulate: In how many equal parts a batch passes through the network, one after another; their gradients add
+            up to that of the batch.
+        compiled: Whether `torch.compile` is applied to the network.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    network: ArithmeticTransformer
+    reads: slice
+
+    def __init__(
+        self,
+        network: Callable[[int, int], ArithmeticTransformer],
+        optimizer: OptimizerCallable = AdamW,
+        lr_scheduler: LRSchedulerCallable | None = None,
+        parameter_groups: list[ParameterRule] | None = None,
+        gradient_clip_norm: float | None = None,
+        accumulate: int = 1,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__(network, optimizer, lr_scheduler, parameter_groups, gradient_clip_norm, accumulate, compiled)
+
+    def default_callbacks(self) -> list[Callback]:
+        """Return the callbacks of a run that names none."""
+        return [Evaluation(every_n_steps=500), Phases(), Milestones(stop=False), BestWeights()]
+
+    def connect(self, datamodule: Any) -> None:
+        """Build the network, and learn where it is read.
+
+        Raises:
+            ValueError: If the data are no sequences of examples.
+        """
+        if not isinstance(datamodule, InContextDataModule):
+            name = type(datamodule).__name__
+            raise ValueError(f"InContextTask is for sequences of examples, as of LinearInContextDataModule, not {name}")
+        super().connect(datamodule)
+        self._read(datamodule.reads, datamodule.examples)
+
+    def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
+        """Refuse what `NetworkTask.check` refuses, and what could not be trained on sequences.
+
+        Raises:
+            ValueError: If the network sees the values it has to say, or the parts of a batch are not equal.
+        """
+        super().check(trainer, datamodule)
+        self._check_run(trainer, datamodule)
+
+    def setup(self, stage: str) -> None:
+        """Refuse the same where nobody has checked before."""
+        super().setup(stage)
+        if stage == "fit":
+            self._check_run(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the logits `(batch, examples, vocabulary)` of all values of sequences `(batch, length)`."""
+        return self.network(tokens, self.reads)  # type: ignore[no-any-return]
+
+    def loss(self, logits: Tensor, answers: Tensor) -> Tensor:
+        """Return the mean loss () of logits `(batch, examples, vocabulary)`."""
+        return F.cross_entropy(logits.flatten(0, 1), answers.flatten())
+
+    def step(self, tokens: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+        """Return loss () and predictions `(batch, examples)` of a batch to train on."""
+        logits = self(tokens)
+        return self.loss(logits, answers), logits.detach().argmax(-1)
+
+    def evaluate(self, part: str, batch: Any) -> None:
+        """Take note of a batch of a validation or test part."""
+        logits = self(batch.tokens)
+        losses = F.cross_entropy(logits.flatten(0, 1), batch.answers.flatten(), reduction="none")
+        shots = self.measure(part, "shots")
+        shots.update(batch.kinds, losses.view_as(batch.answers), logits.argmax(-1), batch.answers)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add where the network is read."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint[CHECKPOINT_KEY]["reads"] = [self.reads.start, self.reads.step, self.measure("val", "shots").examples]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Build the network where that is needed, and learn where it is read."""
+        super().on_load_checkpoint(checkpoint)
+        start, step, examples = checkpoint[CHECKPOINT_KEY]["reads"]
+        self._read(slice(start, None, step), examples)
+
+    @torch.no_grad()
+    def picture_data(self) -> PictureData:
+        """Return what the callback `Pictures` draws: the embedding."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        return PictureData(names=self.vocabulary, vectors=self.network.token_vectors(), residues=data.residues)
+
+    def _read(self, reads: slice, examples: int) -> None:
+        if not hasattr(self, "reads"):
+            self.reads = reads
+            self.measures.update({f"{part}_shots": ShotMetrics(SETS, examples) for part in EVALUATED})
+
+    def _check_run(self, trainer: Trainer, data: Any) -> None:
+        network: Any = self.network
+        if not isinstance(network, ArithmeticTransformer) or not network.causal:
+            problem = "sees the values that it has to say" if isinstance(network, ArithmeticTransformer) else "is none"
+            raise ValueError(
+                f"network: InContextTask needs an ArithmeticTransformer with causal: true; {type(network).__name__} "
+                f"{problem}"
+            )
+        if (data.batch_size // trainer.world_size) % self.accumulate:
+            raise ValueError(
+                f"accumulate is {self.accumulate}; expected a divisor of the {data.batch_size // trainer.world_size} "
+                "sequences that a device has of a batch"
+            )
