@@ -108,7 +108,7 @@ class InContextProgress(Callback):
         figures |= {"shots": self._curves(data), "shots_over_time": shot_history(history, SET_NAMES[SETS[-1]])}
         _write(folder / "shots.csv", ("step", "set", *range(data.examples)), self._history_rows())
         for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=160)
+            figure.savefig(folder / f"{name}.png", dpi=200)
             for writer in figure_writers(trainer):
                 writer.add_figure(f"pictures/{name}", figure, global_step=trainer.global_step)
 

@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-NamedParameters = Iterable[tuple[str, nn.Parameter]]
+NamedParameter = tuple[str, nn.Parameter]
+NamedParameters = Iterable[NamedParameter]
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def matches(name: str, pattern: str) -> bool:
 
 def parameter_groups(
     named_parameters: NamedParameters, rules: Sequence[ParameterRule] = ()
-) -> list[tuple[ParameterRule, list[nn.Parameter]]]:
+) -> list[tuple[ParameterRule, list[NamedParameter]]]:
     """Sort parameters by the first rule that matches them, and freeze those whose learning rate it multiplies by 0.
 
     Parameters without a rule go by the rule `*`, both multipliers 1. Frozen parameters are left out, those frozen
@@ -64,18 +65,18 @@ def parameter_groups(
     """
     named = list(named_parameters)
     every = [*rules, EVERYTHING]
-    groups: list[list[nn.Parameter]] = [[] for _ in every]
+    groups: list[list[NamedParameter]] = [[] for _ in every]
     for name, parameter in named:
         first = next(place for place, rule in enumerate(every) if matches(name, rule.pattern))
-        groups[first].append(parameter)
+        groups[first].append((name, parameter))
     names = [name for name, _ in named]
     if faults := [_fault(rule.pattern, names) for rule, group in zip(rules, groups, strict=False) if not group]:
         raise ValueError("\n".join(faults))
     for rule, group in zip(every, groups, strict=True):
         if rule.lr == 0:
-            for parameter in group:
+            for _, parameter in group:
                 parameter.requires_grad_(False)
-    trained = [[parameter for parameter in group if parameter.requires_grad] for group in groups]
+    trained = [[named for named in group if named[1].requires_grad] for group in groups]
     if not any(trained):
         raise ValueError(f"All {len(named)} parameters are frozen: nothing is left to train.")
     return [(rule, group) for rule, group in zip(every, trained, strict=True) if group]
@@ -85,6 +86,8 @@ def build_optimizer(
     optimizer: Callable[[Any], Optimizer], named_parameters: NamedParameters, rules: Sequence[ParameterRule] = ()
 ) -> Optimizer:
     """Build an optimiser whose groups have the rates and decays of the rules, and their patterns as names.
+
+    Parameters are given with their names, which torch keeps as `param_names`.
 
     A scheduler that scales the rates of its groups keeps their ratios; one that sets rates itself (`OneCycleLR`) has to
     be given a rate for each group.

@@ -9,9 +9,8 @@ import torch
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 
-from grok_lightning.figures import PALETTE
+from grok_lightning.figures import PALETTE, attention_map, head_plane, pruning_chart, similarity_map
 from grok_lightning.figures.embedding import CYCLE
-from grok_lightning.figures.heads import attention_map, head_plane, pruning_chart, similarity_map
 
 NAN = math.nan
 LONG = "A title that is much longer than a picture of a single panel is wide, and by far"

@@ -6,8 +6,8 @@ import pytest
 import torch
 from matplotlib.colors import to_rgb
 
-from grok_lightning.figures import ANSWERS
-from grok_lightning.figures.kshot import ROWS, shot_grids
+from grok_lightning.figures import ANSWERS, shot_grids
+from grok_lightning.figures.kshot import ROWS
 
 NAN = math.nan
 BLUE, ORANGE, GREY = ANSWERS["held out, right"], ANSWERS["held out, wrong"], "#DCDCDC"

@@ -9,8 +9,7 @@ import torch
 from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 
-from grok_lightning.figures import PALETTE
-from grok_lightning.figures.shots import shot_curves, shot_history
+from grok_lightning.figures import PALETTE, shot_curves, shot_history
 
 NAN, INF = math.nan, math.inf
 

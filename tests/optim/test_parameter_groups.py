@@ -100,7 +100,7 @@ def test_parameters_frozen_before_are_matched_but_not_trained():
     network.classifier.bias.requires_grad_(False)
     rules = [ParameterRule("embedding", lr=2), ParameterRule("classifier", lr=3)]
     groups = parameter_groups(network.named_parameters(), rules)
-    assert [(rule.pattern, [tuple(p.shape) for p in params]) for rule, params in groups] == [
+    assert [(rule.pattern, [tuple(p.shape) for _, p in named]) for rule, named in groups] == [
         ("classifier", [(5, 3)]),
         ("*", [(3, 3), (3,), (3, 3), (3,)]),
     ]
