@@ -158,6 +158,9 @@ def discrete_logarithms(modulus: int) -> Tensor:
     The base is the generator of the group behind · that `abelian_group` finds.
     """
     logarithms = torch.full((modulus,), -1)
+    if modulus == 2:  # 1 alone is no group to `abelian_group`
+        logarithms[1] = 0
+        return logarithms
     for residue, (exponent,) in abelian_group("mul", modulus).coordinates.items():
         logarithms[residue] = exponent
     return logarithms

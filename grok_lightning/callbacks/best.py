@@ -1,5 +1,6 @@
 """The weights of the best evaluation, beside the last ones."""
 
+import math
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class BestWeights(Callback):
                 f"BestWeights needs the metric {self.monitor}, which {type(pl_module).__name__} does not log"
             )
         value = float(trainer.callback_metrics[self.monitor])
-        if self.value is None or value > self.value:
+        if self.value is None or math.isnan(self.value) or value > self.value:
             network: Any = getattr(pl_module, "network", pl_module)
             self.step, self.value = trainer.global_step, value
             self.tensors = {name: tensor.to("cpu", copy=True) for name, tensor in named_tensors(network).items()}

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -102,7 +103,7 @@ class InContextProgress(Callback):
                 self.explained = in_context.explained(network, data)
                 _write(folder / "explained.csv", ("shots", "class", *self.explained), self._explained_rows())
                 if data.variables == 2:
-                    figures |= {"grid": _grid(network, data), "head": _head(network, data)}
+                    figures |= {"grid": _grid(network, data)} | _head(network, data)
             figures |= {"attention": _attention(network, data), "pruning": _pruning(network, data)}
         history = {step: by_shots[-1] for step, by_shots in sorted(self.history.items())}
         figures |= {"shots": self._curves(data), "shots_over_time": shot_history(history, SET_NAMES[SETS[-1]])}
@@ -158,23 +159,27 @@ def _grid(network: Any, data: LinearInContextDataModule) -> Figure:
     return shot_grids(right, matched, f"new function {function[0]}·x + {function[1]}·y mod {data.modulus}")
 
 
-def _head(network: Any, data: LinearInContextDataModule) -> Figure:
+def _head(network: Any, data: LinearInContextDataModule) -> dict[str, Figure]:
     left = in_context.pruned_accuracy(network, data)
     block, head = divmod(int(left.argmin()), left.shape[1])
     shots = data.examples - 1
     vectors = in_context.head_vectors(network, data, data.functions.new[0].tolist(), shots, (block, head))
+    if not vectors.isfinite().all():
+        rank_zero_warn("InContextProgress: what a head writes is not finite, and not drawn")
+        return {}
     points, shares = principal_components(vectors, 2)
     residues = torch.arange(data.modulus)
     x, y = torch.cartesian_prod(residues, residues).unbind(1)
     logarithms = in_context.discrete_logarithms(data.modulus)
     labels = {"log x": logarithms[x], "log y": logarithms[y], "x": x, "y": y}
-    return head_plane(points, labels, f"head {head} of block {block}", (float(shares[0]), float(shares[1])))
+    title = f"head {head} of block {block}"
+    return {"head": head_plane(points, labels, title, (float(shares[0]), float(shares[1])))}
 
 
 def _attention(network: Any, data: InContextDataModule) -> Figure:
     tokens = data.part("val").tokens[-1:]
     maps = attention_maps(network, tokens)[0][0, :, :ATTENDED, :ATTENDED]
-    names = data.sequence_names(tokens)[0].split()[:ATTENDED]
+    names = [list(data.vocabulary)[token] for token in tokens[0, :ATTENDED].tolist()]
     return attention_map(maps.cpu(), names, "block 0, a new function on new inputs")
 
 

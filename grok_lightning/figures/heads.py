@@ -16,11 +16,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from grok_lightning.figures import style
+from grok_lightning.figures.cells import colour_bar, image_grid, name_axes
 from grok_lightning.figures.embedding import CYCLE
 from grok_lightning.figures.features import SIGNS
-from grok_lightning.figures.kshot import image_grid, name_axes
-from grok_lightning.figures.shots import Numbers, colour_bar
-from grok_lightning.figures.style import DPI, INK, MUTED, SMALL, TEXT
+from grok_lightning.figures.style import DPI, INK, MUTED, SMALL, TEXT, Numbers
 
 COLOURS, DARK = "viridis", 0.42  # and where white letters on it are read better than black ones
 COSINES = SIGNS.with_extremes(bad="#C4C4C4")

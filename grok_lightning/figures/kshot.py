@@ -9,13 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from grok_lightning.figures import style
 from grok_lightning.figures.answers import ANSWERS
-from grok_lightning.figures.shots import Numbers
-from grok_lightning.figures.style import DPI, INK, MUTED, SMALL, TEXT
+from grok_lightning.figures.cells import image_grid, name_axes
+from grok_lightning.figures.style import INK, MUTED, SMALL, TEXT, Numbers
 
 RIGHT, WRONG, ALIKE = ANSWERS["held out, right"], ANSWERS["held out, wrong"], "#DCDCDC"
 # What is drawn from top to bottom, the kinds of cells by number: blue is where the model is right or the query solved.
@@ -26,8 +25,7 @@ ROWS = {
 }
 
 # In pixels: the least side of a grid, and the white around grids.
-SIDE, LEFT, GAP, ABOVE, TITLED, BOTTOM, NAMES = 174, 52, 16, 26, 30, 42, 150
-LETTER = 10  # of the title, in pixels
+SIDE, LEFT, BOTTOM, NAMES = 174, 52, 42, 150
 
 
 def shot_grids(correct: Mapping[int, Numbers], mask: Mapping[int, Numbers], title: str = "") -> Figure:
@@ -60,39 +58,6 @@ def shot_grids(correct: Mapping[int, Numbers], mask: Mapping[int, Numbers], titl
     for axes, name in zip(panels[len(grids) - 1 :: len(grids)], ROWS, strict=True):
         _name(axes, name)
     return figure
-
-
-def image_grid(
-    count: int, columns: int, side: int, title: str, margins: tuple[int, int, int]
-) -> tuple[Figure, list[Axes]]:
-    """Square places of whole pixels for images, row by row from the top, with room for a line of text above each.
-
-    Args:
-        count: How many places there are.
-        columns: How many of them stand side by side.
-        side: The side of each, in pixels.
-        title: What the picture shows.
-        margins: The white to the left, to the right and at the bottom, in pixels.
-    """
-    left, right, bottom = margins
-    rows, top = math.ceil(count / columns), TITLED if title else 8
-    width = max(left + columns * (side + GAP) + right, left + LETTER * len(title))
-    height = top + rows * (ABOVE + side) + bottom
-    figure = style.blank(width / DPI, height / DPI)
-    figure.text(left / width, 1 - 21 / height, title, color=INK, fontsize=style.TITLE)
-    places = [divmod(place, columns) for place in range(count)]
-    corners = [(left + column * (side + GAP), height - top - (row + 1) * (ABOVE + side)) for row, column in places]
-    return figure, [figure.add_axes((x / width, y / height, side / width, side / height)) for x, y in corners]
-
-
-def name_axes(axes: Axes, across: str, up: str) -> None:
-    """Names and numbers the axes of an image; without a name an axis has no numbers."""
-    axes.spines[:].set(color=style.GRID, linewidth=0.8, position=("outward", 1.5))
-    axes.tick_params(color=MUTED, labelcolor=INK, labelsize=SMALL, length=3, width=0.8)
-    axes.tick_params(labelbottom=bool(across), bottom=bool(across), labelleft=bool(up), left=bool(up))
-    for axis, name in ((axes.xaxis, across), (axes.yaxis, up)):
-        axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
-        axis.set_label_text(name, color=INK, fontsize=TEXT)
 
 
 def _checked_grids(correct: Mapping[int, Numbers], mask: Mapping[int, Numbers]) -> dict[int, NDArray[Any]]:

@@ -8,16 +8,13 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
 from matplotlib.colors import ListedColormap, LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
-from torch import Tensor
 
-from grok_lightning.figures.style import INK, MUTED, SMALL, accuracy_axis, colours, legend, panel
-
-Numbers = NDArray[Any] | Tensor
+from grok_lightning.figures.cells import colour_bar
+from grok_lightning.figures.style import MUTED, Numbers, accuracy_axis, colours, legend, panel
 
 CEILINGS: list[Any] = [(0, (6, 2)), (0, (3, 1.5)), (0, (7, 1.5, 1.2, 1.5)), (0, (4, 1.5, 1.2, 1.5, 1.2, 1.5))]
 CHANCE: Any = (0, (1, 2))
@@ -84,15 +81,6 @@ def shot_history(history: Mapping[int, Numbers], title: str = "") -> Figure:
     bar.ax.yaxis.set_minor_locator(FixedLocator(kept))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{round(step):,}"))
     return figure
-
-
-def colour_bar(figure: Figure, scale: ScalarMappable, name: str, **place: Any) -> Colorbar:
-    """Draws what the colours mean, at a place told in matplotlib's own words, the name above."""
-    bar = figure.colorbar(scale, **place)
-    bar.outline.set_visible(False)
-    bar.ax.set_title(name, loc="left", color=INK, fontsize=SMALL, pad=9)
-    bar.ax.tick_params(which="both", color=MUTED, labelcolor=INK, labelsize=SMALL, length=3, width=0.8)
-    return bar
 
 
 def _shots(**groups: Mapping[Any, Numbers]) -> list[int]:

@@ -51,7 +51,8 @@ def head_outputs(network: ArithmeticTransformer, tokens: Tensor, block: int, at:
     seen: list[Tensor] = []
     handle = attention.output.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
-        network(tokens, ALL)
+        with _uncompiled():
+            network(tokens, ALL)
     finally:
         handle.remove()
     mixed = seen[0].view(*tokens.shape, attention.heads, attention.head_width)
@@ -80,7 +81,7 @@ def pruned(
         if not 0 <= head < attention.heads:
             raise ValueError(f"Block {block} has heads 0 to {attention.heads - 1}, got {head}.")
         chosen.setdefault(block, []).append(head)
-    with ExitStack() as hooks:
+    with _uncompiled(), ExitStack() as hooks:
         for block, its in chosen.items():
             attention = _attention(network, block)
             handle = attention.output.register_forward_pre_hook(_Without(its, attention.head_width, by))
@@ -100,6 +101,11 @@ class _Without:
         columns = self.columns.to(mixed.device)
         kept = torch.zeros_like(mixed) if self.by == "zero" else mixed.mean(0, keepdim=True).expand_as(mixed)
         return mixed.index_copy(-1, columns, kept.index_select(-1, columns))
+
+
+def _uncompiled() -> Any:
+    """What `torch.compile` has made of a network passes hooks by: go without it for a while."""
+    return torch.compiler.set_stance("force_eager")
 
 
 def _attention(network: ArithmeticTransformer, block: int) -> Any:

@@ -160,6 +160,7 @@ class NetworkTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Let chunks of batches end where something is due, and compile the network where that is asked for."""
+        self.configure_model()  # Lightning does so only after this
         if self.compiled:
             self.network.compile(dynamic=False)
         if stage == "fit":
