@@ -180,7 +180,7 @@ def _attention(network: Any, data: InContextDataModule) -> Figure:
     tokens = data.part("val").tokens[-1:]
     maps = attention_maps(network, tokens)[0][0, :, :ATTENDED, :ATTENDED]
     names = [list(data.vocabulary)[token] for token in tokens[0, :ATTENDED].tolist()]
-    return attention_map(maps.cpu(), names, "block 0, a new function on new inputs")
+    return attention_map(maps.float().cpu(), names, "block 0, a new function on new inputs")
 
 
 def _pruning(network: Any, data: InContextDataModule) -> Figure:

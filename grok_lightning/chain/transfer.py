@@ -51,6 +51,11 @@ class Landing:
         """All rows that are filled; a number counts as one row."""
         return set(range(self.shape[0] if self.shape else 1) if self.rows is None else self.rows)
 
+    @property
+    def fills_all(self) -> bool:
+        """Whether no row is left as it was, from whichever rows of the donor."""
+        return self.rows is None or len(self.filled) == self.shape[0]
+
 
 def plan_transfer(donor: Weights, target: Weights, spec: TransferSpec) -> list[Landing]:
     """Say what a transfer moves; tensors without storage are enough.
@@ -78,7 +83,7 @@ def plan_transfer(donor: Weights, target: Weights, spec: TransferSpec) -> list[L
     faults += [
         f"{landing.name} lands only in part and is tied to {landing.tied[0]}: it cannot be frozen in part"
         for landing in landings
-        if landing.frozen and landing.tied and landing.rows is not None
+        if landing.frozen and landing.tied and not landing.fills_all
     ]
     if faults:
         raise ChainError("\n".join(faults))
@@ -104,7 +109,7 @@ def plan_transfers(donors: Iterable[tuple[Weights, TransferSpec]], target: Weigh
         if landing.filled & moved.setdefault(names, set()):
             faults.append(f"{landing.name} is moved twice, by two transfers; let each move other parts or other tokens")
         moved[names] |= landing.filled
-        frozen |= names if landing.frozen and landing.rows is None else set()
+        frozen |= names if landing.frozen and landing.fills_all else set()
     if not faults and frozen.issuperset(target.names) and frozen:
         faults.append("all that the network has is moved and frozen: nothing is left to train")
     if faults:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from grok_lightning.data.batches import ChunkStream, Equations, numbered_generator, step_by_step
+from grok_lightning.data.batches import ENDLESS, ChunkStream, Equations, numbered_generator, step_by_step
 from grok_lightning.data.linear import Functions
 from grok_lightning.data.module import TokenDataModule
 from grok_lightning.data.split import split_rows
@@ -16,6 +16,8 @@ from grok_lightning.data.vocabulary import Vocabulary
 SETS = ("known", "new_inputs", "new_functions", "new_both")
 """What is evaluated: known functions on known and on new inputs, then new functions on both."""
 EVALUATED = ("val", "test")
+EVALUATION_DRAW = ENDLESS
+"""Keeps the draws of what is evaluated apart from those of batches, whose numbers lie below."""
 
 
 class Sequences(NamedTuple):
@@ -200,7 +202,7 @@ class InContextDataModule(TokenDataModule):
 
     def _evaluated(self, number: int, new: Tensor) -> Sequences:
         """Return the four sets of the part of this number."""
-        generator = numbered_generator(self.split_seed, number + 1)
+        generator = numbered_generator(self.split_seed, EVALUATION_DRAW + number)
         known = self.functions.known[torch.randperm(len(self.functions.known), generator=generator, device="cpu")]
         drawn = [
             self._draw(functions[: self.evaluation_functions], inputs, generator)

@@ -16,6 +16,7 @@ from grok_lightning.callbacks.pictures import AnswerGrid, PictureData
 from grok_lightning.data.batches import EvaluationBatches
 from grok_lightning.data.binary import BinaryOperationDataModule
 from grok_lightning.data.equations import EquationKinds
+from grok_lightning.data.in_context import InContextDataModule
 from grok_lightning.data.split import PARTS
 from grok_lightning.metrics import AccuracyByKind, AnswerMetrics, CorrectClassLoss
 from grok_lightning.networks import Network, QuadraticMLP
@@ -75,6 +76,17 @@ class EquationTask(MeasuredTask):
     def default_callbacks(self) -> list[Callback]:
         """Return the callbacks of a run that names none."""
         return [Evaluation(), Milestones()]
+
+    def connect(self, datamodule: Any) -> None:
+        """Build the network.
+
+        Raises:
+            ValueError: As `NetworkTask.connect`, or if a row of the data has several answers.
+        """
+        if isinstance(datamodule, InContextDataModule):
+            name = type(datamodule).__name__
+            raise ValueError(f"EquationTask is for one answer a row; {name} has several: use InContextTask")
+        super().connect(datamodule)
 
     def setup(self, stage: str) -> None:
         """Measure each kind of equations apart where the data have several."""
