@@ -1,7 +1,7 @@
 """What a network that learns functions in context does: which solver it resembles, and what its heads hold.
 
 After He, Doshi, Das and Gromov, "Learning to grok: emergence of in-context learning and skill composition in modular
-arithmetic tasks" (arXiv 2406.02550), figures 1, 5 and 6 and the official code. Everything here asks a network for its
+arithmetic tasks" (arXiv 2406.02550), figures 1 and 5 and the official code. Everything here asks a network for its
 answers and changes nothing; `grok_lightning.load` opens the network and the data of a finished run.
 """
 
@@ -24,6 +24,7 @@ AT_ONCE = 1024
 
 
 @torch.no_grad()
+@torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]  # or each size would be compiled
 def predictions(network: ArithmeticTransformer, data: InContextDataModule, tokens: Tensor) -> Tensor:
     """Return what a network answers (rows, examples) in sequences of tokens (rows, length)."""
     tokens = tokens.to(_device(network))
@@ -53,6 +54,7 @@ def explained(
         ValueError: If the modulus is no prime.
     """
     measure = ExplainedAnswers(data.modulus, data.examples)
+    measure.sync_on_compute = False  # only one of several processes may be asking
     rows = _rows(data, kind, part)
     said = predictions(network, data, rows.tokens).cpu()
     for tokens, answers, some in zip(*(torch.split(each.cpu(), AT_ONCE) for each in (*rows, said)), strict=True):
@@ -132,7 +134,8 @@ def head_vectors(
 ) -> Tensor:
     """Return what a head writes at the two inputs of a query (modulus², 2 · width), for every query.
 
-    Their first two principal components are the circle of circles of He et al., figure 1.
+    In figure 1 of He et al. the first two principal components of some heads of a network that generalises are a circle
+    of circles: the place on the large one says log x, that on the small one log y.
 
     Args:
         network: The transformer.
@@ -155,7 +158,8 @@ def head_vectors(
 def discrete_logarithms(modulus: int) -> Tensor:
     """Return the discrete logarithm (modulus,) of every residue modulo a prime, −1 for 0, which has none.
 
-    The base is the generator of the group behind · that `abelian_group` finds.
+    The base is the generator of the group behind · that `abelian_group` finds; modulo 29 the official code of He et al.
+    has 27. Another base turns the order of colours on a circle around, or skips, but leaves it a circle.
     """
     logarithms = torch.full((modulus,), -1)
     if modulus == 2:  # 1 alone is no group to `abelian_group`

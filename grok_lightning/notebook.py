@@ -8,10 +8,10 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import nn
 
 from grok_lightning import commands as commands  # imports every room, so that configs resolve
-from grok_lightning.chain.build import network_of
 from grok_lightning.chain.evaluate import open_run
 from grok_lightning.chain.manifest import Manifest, read_manifest
 from grok_lightning.logger import Series, read_metrics
+from grok_lightning.networks import network_of
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from grok_lightning.networks import named_tensors
+from grok_lightning.networks import named_tensors, network_of
 
 
 class BestWeights(Callback):
@@ -46,9 +46,9 @@ class BestWeights(Callback):
             )
         value = float(trainer.callback_metrics[self.monitor])
         if self.value is None or math.isnan(self.value) or value > self.value:
-            network: Any = getattr(pl_module, "network", pl_module)
+            tensors = named_tensors(network_of(pl_module))
             self.step, self.value = trainer.global_step, value
-            self.tensors = {name: tensor.to("cpu", copy=True) for name, tensor in named_tensors(network).items()}
+            self.tensors = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
 
     def results(self) -> dict[str, float | int | None]:
         """Return the best step and value for the manifest."""

@@ -1,36 +1,25 @@
 """How a network learns functions in context: accuracy by number of shots over time, and at the end what it does."""
 
 import csv
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from grok_lightning import in_context
 from grok_lightning.callbacks.cadence import Cadence
+from grok_lightning.callbacks.in_context_pictures import SET_NAMES, network_pictures, shot_picture
 from grok_lightning.callbacks.pictures import evaluating, figure_writers
-from grok_lightning.data import InContextDataModule, LinearInContextDataModule
-from grok_lightning.data.in_context import SETS
-from grok_lightning.figures import attention_map, head_plane, pruning_chart, shot_curves, shot_grids, shot_history
+from grok_lightning.data import LinearInContextDataModule
+from grok_lightning.data.in_context import SETS, require_sequences
+from grok_lightning.figures import shot_history
 from grok_lightning.metrics import CLASSES
-from grok_lightning.metrics.solvers import is_prime
-from grok_lightning.networks import attention_maps
-from grok_lightning.spectra import principal_components
 
 LARGEST_HISTORY = 64
 """Evaluations in a history at most: when there are more, every second one goes."""
-SET_NAMES = {
-    "known": "known functions, known inputs",
-    "new_inputs": "known functions, new inputs",
-    "new_functions": "new functions, known inputs",
-    "new_both": "new functions, new inputs",
-}
-ATTENDED = 24
-"""Tokens of the sequence whose attention is drawn, as in the official code of He et al."""
 
 
 class InContextProgress(Callback):
@@ -38,13 +27,14 @@ class InContextProgress(Callback):
 
     Into the run folder go `shots.csv`, the accuracy of each set by step and number of shots; and at the end pictures,
     which TensorBoard has too: `shots.png` (accuracy by shots), `shots_over_time.png` (of new functions on new inputs),
-    `attention.png` and `pruning.png` (accuracy without each head). For linear functions modulo a prime also
+    `attention_<block>.png` and `pruning.png` (accuracy without each head). For linear functions modulo a prime also
     `explained.csv`, how much of the right answers each reference solver explains (see `ExplainedAnswers`), and of two
     variables `grid.png`, the right answers to all queries of one new function beside what ratio matching solves, and
     `head.png`, principal components of what the head writes that is missed most.
 
-    Results, for linear functions modulo a prime: `explained_copied`, `explained_ratio`, `explained_combined` and
-    `explained_open`, shares of the right answers with the most shots, on new functions and new inputs.
+    Results, for linear functions modulo a prime, of the answers with the most shots, on new functions and new inputs:
+    `explained_copied`, `explained_ratio`, `explained_combined` and `explained_open`, shares of the right answers; and
+    `accuracy_copied` and so on, the accuracy in each class of queries.
 
     Args:
         every_n_steps: Smallest number of steps between evaluations that are kept.
@@ -66,9 +56,7 @@ class InContextProgress(Callback):
         Raises:
             ValueError: If they are not.
         """
-        if not isinstance(datamodule, InContextDataModule):
-            expected = "sequences of examples, as of LinearInContextDataModule"
-            raise ValueError(f"InContextProgress is for {expected}, not for {type(datamodule).__name__}")
+        require_sequences(datamodule, "InContextProgress")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse the same where nobody has checked before."""
@@ -76,47 +64,52 @@ class InContextProgress(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the accuracy by shots where that is due."""
-        if trainer.sanity_checking or trainer.state.fn != "fit":
+        step = trainer.global_step
+        if trainer.sanity_checking or trainer.state.fn != "fit" or (step < self.due and step != trainer.max_steps):
             return
         measure: Any = pl_module.measure("val", "shots")  # type: ignore[operator]
         with measure.sync_context():
-            by_shots = measure.accuracy_by_shots().cpu()
-        step = trainer.global_step
-        if step < self.due and step != trainer.max_steps:
-            return
-        self.history[step] = by_shots
+            self.history[step] = measure.accuracy_by_shots().cpu()
         while self.due <= step:
             self.due = self.cadence.after(self.due)
         if len(self.history) > LARGEST_HISTORY:
-            last = max(self.history)
-            self.history = {kept: self.history[kept] for kept in [*sorted(self.history)[:-1:2], last]}
+            *others, last = sorted(self.history)
+            self.history = {kept: self.history[kept] for kept in [*others[::2], last]}
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    # Not on_train_end, which a run does not come to that was cut short here and is taken up again.
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Ask the network what it does, write and draw."""
         if not trainer.is_global_zero or not self.history:
             return
-        folder, data = Path(trainer.default_root_dir), trainer.datamodule  # type: ignore[attr-defined]
-        network: Any = pl_module.network
-        figures: dict[str, Figure] = {}
+        data, network = trainer.datamodule, pl_module.network  # type: ignore[attr-defined]
+        folder = Path(trainer.default_root_dir)
+        _write(folder / "shots.csv", ["step", "set", *range(data.examples)], self._history_rows())
         with evaluating(pl_module):
-            if isinstance(data, LinearInContextDataModule) and is_prime(data.modulus):
-                self.explained = in_context.explained(network, data)
-                _write(folder / "explained.csv", ("shots", "class", *self.explained), self._explained_rows())
-                if data.variables == 2:
-                    figures |= {"grid": _grid(network, data)} | _head(network, data)
-            figures |= {"attention": _attention(network, data), "pruning": _pruning(network, data)}
-        history = {step: by_shots[-1] for step, by_shots in sorted(self.history.items())}
-        figures |= {"shots": self._curves(data), "shots_over_time": shot_history(history, SET_NAMES[SETS[-1]])}
-        _write(folder / "shots.csv", ("step", "set", *range(data.examples)), self._history_rows())
+            if isinstance(data, LinearInContextDataModule) and data.is_field:
+                self.explained = in_context.explained(network, data)  # type: ignore[arg-type]
+                _write(folder / "explained.csv", ["shots", "class", *self.explained], self._explained_rows())
+            figures = dict(network_pictures(network, data))
+        by_shots = dict(sorted(self.history.items()))
+        last = by_shots[max(by_shots)]
+        figures["shots"] = shot_picture(last, self.explained.get("share"), 1 / len(data.vocabulary))
+        figures["shots_over_time"] = shot_history(
+            {step: its[-1] for step, its in by_shots.items()}, SET_NAMES[SETS[-1]]
+        )
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png", dpi=200)
             for writer in figure_writers(trainer):
                 writer.add_figure(f"pictures/{name}", figure, global_step=trainer.global_step)
 
-    def results(self) -> dict[str, float]:
-        """Return what explains the right answers with the most shots."""
-        shares = self.explained["explained"][-1].tolist() if self.explained else []
-        return {f"explained_{name}": share for name, share in zip(CLASSES, shares, strict=False)}
+    def results(self) -> dict[str, float | None]:
+        """Return what explains the answers with the most shots, and how often those of each class are right."""
+        if not self.explained:
+            return {}
+        measured = {name: self.explained[name][-1].tolist() for name in ("explained", "accuracy")}
+        return {
+            f"{what}_{name}": value if math.isfinite(value) else None  # there may be no query of a class
+            for what, values in measured.items()
+            for name, value in zip(CLASSES, values, strict=True)
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history, and when it is due again."""
@@ -125,15 +118,6 @@ class InContextProgress(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the history."""
         self.history, self.due = dict(state_dict["history"]), state_dict["due"]
-
-    def _curves(self, data: InContextDataModule) -> Figure:
-        last = self.history[max(self.history)]
-        chance, ceilings = 1 / len(data.vocabulary), {}
-        if self.explained:
-            solved = self.explained["share"].cumsum(1)
-            for name, place in (("ratio matching, else a guess", 1), ("modular regression, else a guess", 2)):
-                ceilings[name] = solved[:, place] + (1 - solved[:, place]) * chance
-        return shot_curves({SET_NAMES[name]: last[n] for n, name in enumerate(SETS)}, chance, ceilings)
 
     def _history_rows(self) -> list[list[Any]]:
         return [
@@ -151,43 +135,6 @@ class InContextProgress(Callback):
         ]
 
 
-def _grid(network: Any, data: LinearInContextDataModule) -> Figure:
-    function = data.functions.new[0].tolist()
-    shots = sorted({min(k, data.examples - 1) for k in (1, 2, data.examples // 2, data.examples - 1)})
-    grids = {k: in_context.shot_grid(network, data, function, k) for k in shots}
-    right, matched = ({k: pair[n] for k, pair in grids.items()} for n in (0, 1))
-    return shot_grids(right, matched, f"new function {function[0]}·x + {function[1]}·y mod {data.modulus}")
-
-
-def _head(network: Any, data: LinearInContextDataModule) -> dict[str, Figure]:
-    left = in_context.pruned_accuracy(network, data)
-    block, head = divmod(int(left.argmin()), left.shape[1])
-    shots = data.examples - 1
-    vectors = in_context.head_vectors(network, data, data.functions.new[0].tolist(), shots, (block, head))
-    if not vectors.isfinite().all():
-        rank_zero_warn("InContextProgress: what a head writes is not finite, and not drawn")
-        return {}
-    points, shares = principal_components(vectors, 2)
-    residues = torch.arange(data.modulus)
-    x, y = torch.cartesian_prod(residues, residues).unbind(1)
-    logarithms = in_context.discrete_logarithms(data.modulus)
-    labels = {"log x": logarithms[x], "log y": logarithms[y], "x": x, "y": y}
-    title = f"head {head} of block {block}"
-    return {"head": head_plane(points, labels, title, (float(shares[0]), float(shares[1])))}
-
-
-def _attention(network: Any, data: InContextDataModule) -> Figure:
-    tokens = data.part("val").tokens[-1:]
-    maps = attention_maps(network, tokens)[0][0, :, :ATTENDED, :ATTENDED]
-    names = [list(data.vocabulary)[token] for token in tokens[0, :ATTENDED].tolist()]
-    return attention_map(maps.float().cpu(), names, "block 0, a new function on new inputs")
-
-
-def _pruning(network: Any, data: InContextDataModule) -> Figure:
-    left, whole = in_context.pruned_accuracy(network, data), in_context.accuracy(network, data)
-    return pruning_chart(left, whole, SET_NAMES["new_both"])
-
-
-def _write(path: Path, header: Any, rows: Any) -> None:
+def _write(path: Path, header: list[Any], rows: Iterable[list[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])

@@ -12,26 +12,29 @@ class Milestones(Callback):
     Results, each the step of an evaluation or null if it never came:
 
     - `memorised_at`: first evaluation at which train/accuracy is at or above the threshold;
-    - `grokked_at`: first evaluation at which val/accuracy is;
-    - `sustained_at`: first of the first `patience` evaluations in a row at which val/accuracy is. A first crossing
-      alone can be a spike, and the two rank methods differently;
+    - `grokked_at`: first evaluation at which the monitored accuracy is;
+    - `sustained_at`: first of the first `patience` evaluations in a row at which it is. A first crossing alone can be a
+      spike, and the two rank methods differently;
     - `grokked_at_<kind>`: as `grokked_at`, for each kind of equations where the data have several.
 
     Args:
         threshold: Accuracy that counts as learned.
         patience: Evaluations in a row that count as sustained.
         stop: Whether to end the run when grokking is sustained.
+        monitor: Name of the accuracy that has to be learned.
 
     Raises:
         ValueError: If the threshold is not an accuracy or the patience not positive.
     """
 
-    def __init__(self, threshold: float = 0.99, patience: int = 5, stop: bool = True) -> None:
+    def __init__(
+        self, threshold: float = 0.99, patience: int = 5, stop: bool = True, monitor: str = "val/accuracy"
+    ) -> None:
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold is {threshold}; expected an accuracy above 0 and at most 1")
         if patience < 1:
             raise ValueError(f"patience is {patience}; expected a positive number of evaluations")
-        self.threshold, self.patience, self.stop = threshold, patience, stop
+        self.threshold, self.patience, self.stop, self.monitor = threshold, patience, stop, monitor
         self.steps: dict[str, int | None] = {"memorised_at": None, "grokked_at": None, "sustained_at": None}
         self.held: list[int] = []
 
@@ -63,16 +66,17 @@ class Milestones(Callback):
         """Observe an evaluation, and stop if grokking is sustained.
 
         Raises:
-            ValueError: If the module does not log val/accuracy.
+            ValueError: If the module does not log the monitored accuracy.
         """
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         metrics = trainer.callback_metrics
-        if "val/accuracy" not in metrics:
-            raise ValueError(f"Milestones needs the metric val/accuracy, which {type(pl_module).__name__} does not log")
+        if self.monitor not in metrics:
+            name = type(pl_module).__name__
+            raise ValueError(f"Milestones needs the metric {self.monitor}, which {name} does not log")
         # The untrained network has no train/accuracy.
         train = float(metrics.get("train/accuracy", -1.0))
-        self.observe(trainer.global_step, train, float(metrics["val/accuracy"]))
+        self.observe(trainer.global_step, train, float(metrics[self.monitor]))
         for name in (name for name in metrics if name.startswith(KIND)):
             self.observe_kind(trainer.global_step, name.removeprefix(KIND), float(metrics[name]))
         self._stop_if_sustained(trainer)

@@ -1,13 +1,16 @@
 """Whether a network remembers or generalises, over inputs and over functions."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import nn
+
+from grok_lightning.data.in_context import SETS, require_sequences
+from grok_lightning.data.module import check_choice
 
 Answers = Literal["all", "last"]
-MARKS = {"id_memorised": "known", "id_generalised": "new_inputs", "ood_memorised": "new_functions"}
-MARKS |= {"ood_generalised": "new_both"}
+MARKS = dict(zip(("id_memorised", "id_generalised", "ood_memorised", "ood_generalised"), SETS, strict=True))
 """The phases, each with the set of sequences that a network in it answers well; the later, the harder."""
 
 
@@ -36,8 +39,7 @@ class Phases(Callback):
     def __init__(self, threshold: float = 0.8, answers: Answers = "last") -> None:
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold is {threshold}; expected an accuracy above 0 and at most 1")
-        if answers not in get_args(Answers):
-            raise ValueError(f"answers is {answers!r}; expected all or last")
+        check_choice("answers", answers, Answers)
         self.threshold = threshold
         self.prefix = "val/accuracy_" if answers == "all" else "val/last_accuracy_"
         self.phase = self.highest = 0
@@ -56,6 +58,14 @@ class Phases(Callback):
         """Return phases and steps for the manifest."""
         at = {f"{mark}_at": step for mark, step in self.steps.items()}
         return {"phase": self.phase, "highest_phase": self.highest, **at}
+
+    def check_run(self, network: nn.Module, datamodule: LightningDataModule | None) -> None:
+        """Refuse data that are no sequences of examples.
+
+        Raises:
+            ValueError: If they are not.
+        """
+        require_sequences(datamodule, "Phases")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Observe an evaluation.

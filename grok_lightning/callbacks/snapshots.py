@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from grok_lightning.callbacks.cadence import Cadence
-from grok_lightning.networks import named_tensors
+from grok_lightning.networks import named_tensors, network_of
 from grok_lightning.optim import matches
 
 SNAPSHOTS = "snapshots"
@@ -51,7 +51,7 @@ class Snapshots(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the untrained weights."""
-        self.check_run(_network(pl_module), None)
+        self.check_run(network_of(pl_module), None)
         self._save_if_due(trainer, pl_module)
 
     def on_train_batch_end(
@@ -83,18 +83,13 @@ class Snapshots(Callback):
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        tensors = named_tensors(_network(pl_module))
+        tensors = named_tensors(network_of(pl_module))
         chosen = {name: tensor for name, tensor in tensors.items() if any(matches(name, part) for part in self.parts)}
         path = _path(trainer)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         save_file({name: tensor.cpu().contiguous() for name, tensor in chosen.items()}, partial)
         partial.replace(path)
-
-
-def _network(module: LightningModule) -> nn.Module:
-    network = getattr(module, "network", module)
-    return network if isinstance(network, nn.Module) else module
 
 
 def _path(trainer: Trainer) -> Path:

@@ -12,15 +12,12 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from torch import nn
 
 from grok_lightning.chain.launcher import launch_options
 from grok_lightning.chain.merge import Config
 
 DEFAULT_MAX_STEPS = 100_000
 """The papers' longest runs; a run that says nothing stops there."""
-NETWORK_PREFIX = "network."
-"""What the names of a task's weights begin with, in its checkpoints."""
 
 
 def quiet() -> None:
@@ -97,14 +94,6 @@ class RunCLI(LightningCLI):
 def as_list(value: Any) -> list[Any]:
     """Return what may be nothing, one thing or a list of them as a list."""
     return [] if value is None else value if isinstance(value, list) else [value]
-
-
-def network_of(module: LightningModule) -> nn.Module:
-    """Return what weights belong to: the module's `network` where that has all of them, else the module."""
-    network = getattr(module, "network", None)
-    if isinstance(network, nn.Module) and all(name.startswith(NETWORK_PREFIX) for name in module.state_dict()):
-        return network
-    return module
 
 
 def connect(module: LightningModule, datamodule: LightningDataModule | None, on_meta: bool = False) -> None:

@@ -8,13 +8,13 @@ from typing import Any, Literal
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
-from grok_lightning.chain.build import RunCLI, connect, network_of
+from grok_lightning.chain.build import RunCLI, connect
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.manifest import read_manifest
 from grok_lightning.chain.merge import read_config
 from grok_lightning.chain.run import CONFIG_FILE
 from grok_lightning.chain.weights import read_weights
-from grok_lightning.networks import load_tensors
+from grok_lightning.networks import load_tensors, network_of
 
 EvaluateCommand = Literal["validate", "test", "predict"]
 ANSWERS_FILE = "answers.csv"

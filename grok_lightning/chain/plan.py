@@ -34,6 +34,7 @@ IGNORED_BY_FINGERPRINT = {
         "default_root_dir",
     ),
     "trainer.callbacks": ("RunCheckpoint", "StageProgress"),
+    "InContextTask": ("accumulate", "compiled"),
 }
 """Keys that change rounding or display only, so that a run is found again whatever they say."""
 
@@ -111,6 +112,10 @@ def decisive(config: Config) -> Config:
     names = [item["class_path"] if isinstance(item, dict) else str(item) for item in callbacks]
     ignored = IGNORED_BY_FINGERPRINT["trainer.callbacks"]
     kept = [item for item, name in zip(callbacks, names, strict=True) if name.rpartition(".")[2] not in ignored]
+    model: Config = config["model"] if isinstance(config.get("model"), dict) else {}
+    name = str(model.get("class_path")).rpartition(".")[2]
+    if name in IGNORED_BY_FINGERPRINT:
+        config = {**config, "model": {**model, "init_args": _without(model.get("init_args") or {}, name)}}
     return {**config, "trainer": {**trainer, "callbacks": kept}}
 
 

@@ -12,7 +12,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from grok_lightning.callbacks import BestWeights, RunCheckpoint, RunRecord, StageProgress, newest_checkpoint
-from grok_lightning.chain.build import RunCLI, connect, data_sizes, network_of
+from grok_lightning.chain.build import RunCLI, connect, data_sizes
 from grok_lightning.chain.interruption import Interruption
 from grok_lightning.chain.manifest import Manifest, plain, write_atomically
 from grok_lightning.chain.merge import dump_yaml
@@ -29,7 +29,7 @@ from grok_lightning.chain.weights import (
     weights_of,
 )
 from grok_lightning.logger import RunLogger
-from grok_lightning.networks import plain_named_parameters
+from grok_lightning.networks import network_of, plain_named_parameters
 from grok_lightning.terminal import Screen
 
 CONFIG_FILE = "config.yaml"
@@ -130,7 +130,7 @@ def _save_weights(trainer: Trainer, module: LightningModule, folder: Path) -> No
     last = weights_of(module)
     save_weights(last, folder / WEIGHTS_FILE)
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, BestWeights):
+        if isinstance(callback, BestWeights) and callback.tensors:
             save_weights(replace(last, tensors=callback.tensors), folder / BEST_FILE)
 
 

@@ -9,12 +9,11 @@ from lightning.pytorch import LightningModule
 from rich.markup import escape
 from rich.table import Table
 
-from grok_lightning.chain.build import network_of
 from grok_lightning.chain.faults import ChainError, nearest
 from grok_lightning.chain.manifest import write_atomically
 from grok_lightning.chain.recipe import TransferSpec
 from grok_lightning.chain.weights import Weights, weights_of
-from grok_lightning.networks import freeze, load_tensors, plain_named_parameters
+from grok_lightning.networks import freeze, load_tensors, network_of, plain_named_parameters
 from grok_lightning.optim import matches
 
 TRANSFER_FILE = "transfer.json"

@@ -15,9 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from grok_lightning.chain.build import NETWORK_PREFIX, network_of
 from grok_lightning.chain.faults import ChainError
-from grok_lightning.networks import joined_rows, named_tensors, tied_names
+from grok_lightning.networks import NETWORK_PREFIX, joined_rows, named_tensors, network_of, tied_names
 
 WEIGHTS_FILE, BEST_FILE = "network.safetensors", "best.safetensors"
 FILES = {"last": WEIGHTS_FILE, "best": BEST_FILE}

@@ -8,6 +8,7 @@ from torch import Tensor
 from grok_lightning.data.arithmetic import tables_on_common_elements
 from grok_lightning.data.in_context import InContextDataModule
 from grok_lightning.data.linear import Functions, Selection, choose_functions
+from grok_lightning.operations import is_prime
 
 
 class LinearInContextDataModule(InContextDataModule):
@@ -55,6 +56,11 @@ class LinearInContextDataModule(InContextDataModule):
         self.modulus = modulus
         inputs = torch.cartesian_prod(*[torch.arange(modulus, device="cpu")] * variables)
         self.lay_out([str(residue) for residue in range(modulus)], inputs.view(-1, variables), chosen)
+
+    @property
+    def is_field(self) -> bool:
+        """Whether one can divide modulo the modulus, as the reference solvers do."""
+        return is_prime(self.modulus)
 
     def values(self, functions: Tensor, inputs: Tensor) -> Tensor:
         """Return the values (…, functions, lists, examples) of functions on lists of inputs."""

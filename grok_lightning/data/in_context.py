@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,12 +10,11 @@ from torch import Tensor
 from grok_lightning.data.batches import ENDLESS, ChunkStream, Equations, numbered_generator, step_by_step
 from grok_lightning.data.linear import Functions
 from grok_lightning.data.module import TokenDataModule
-from grok_lightning.data.split import split_rows
+from grok_lightning.data.split import HELD_OUT, split_rows
 from grok_lightning.data.vocabulary import Vocabulary
 
 SETS = ("known", "new_inputs", "new_functions", "new_both")
 """What is evaluated: known functions on known and on new inputs, then new functions on both."""
-EVALUATED = ("val", "test")
 EVALUATION_DRAW = ENDLESS
 """Keeps the draws of what is evaluated apart from those of batches, whose numbers lie below."""
 
@@ -159,8 +158,8 @@ class InContextDataModule(TokenDataModule):
     def make_parts(self) -> dict[str, Sequences]:
         """Return the sequences of validation and test part, set after set."""
         half = (len(self.functions.new) + 1) // 2
-        new = dict(zip(EVALUATED, (self.functions.new[:half], self.functions.new[half:]), strict=True))
-        return {part: self._evaluated(number, new[part]) for number, part in enumerate(EVALUATED)}
+        new = dict(zip(HELD_OUT, (self.functions.new[:half], self.functions.new[half:]), strict=True))
+        return {part: self._evaluated(number, new[part]) for number, part in enumerate(HELD_OUT)}
 
     def check(self, devices: int) -> None:
         """Refuse a batch that does not divide by the number of devices, before anything trains.
@@ -192,14 +191,6 @@ class InContextDataModule(TokenDataModule):
 
         return ExampleStream(len(inputs), shape, self.batch_size, self.seed, gather, lambda step: self.boundary(step))
 
-    def predict_dataloader(self) -> None:
-        """Refuse to predict: the answers of a sequence are no rows of a table.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError("sequences in context cannot be predicted as a table of answers; use validate or test")
-
     def _evaluated(self, number: int, new: Tensor) -> Sequences:
         """Return the four sets of the part of this number."""
         generator = numbered_generator(self.split_seed, EVALUATION_DRAW + number)
@@ -217,6 +208,21 @@ class InContextDataModule(TokenDataModule):
         lists = -(-self.evaluation_size // len(functions))
         shape = (len(functions), lists, self.examples)
         return self.sequences(functions, inputs[torch.randint(len(inputs), shape, generator=generator, device="cpu")])
+
+
+def require_sequences(datamodule: Any, asker: str) -> None:
+    """Refuse data that are no sequences of examples.
+
+    Args:
+        datamodule: The data.
+        asker: Who needs them.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if not isinstance(datamodule, InContextDataModule):
+        expected = "sequences of examples, as of LinearInContextDataModule"
+        raise ValueError(f"{asker} is for {expected}, not for {type(datamodule).__name__}")
 
 
 class ExampleStream(ChunkStream):

@@ -5,18 +5,19 @@ Das and Gromov, "Learning to grok: emergence of in-context learning and skill co
 arXiv 2406.02550).
 """
 
-from difflib import get_close_matches
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grok_lightning.data.module import check_choice
+
 Selection = Literal["rectangular", "random"]
 Numbers = NDArray[np.int64]
 FUNCTION_DRAW = 2**32 - 1
-"""Keeps the draw of functions apart from those of batches, whose numbers lie below."""
+"""Keeps the draw of functions apart from others that follow the same seed."""
 
 
 class Functions(NamedTuple):
@@ -50,12 +51,13 @@ def choose_functions(
         variables: How many coefficients a function has.
 
     Raises:
-        ValueError: If the selection is unknown, there are not so many functions, none is left to be new, or rectangles
-            do not fit.
+        ValueError: If an argument is out of range, there are not so many functions, none is left to be new, or
+            rectangles do not fit.
     """
-    if selection not in get_args(Selection):
-        nearest = get_close_matches(str(selection), get_args(Selection), n=1, cutoff=0)[0]
-        raise ValueError(f"selection is {selection!r}; expected rectangular or random, did you mean {nearest!r}?")
+    check_choice("selection", selection, Selection)
+    for key, size, least in (("modulus", modulus, 2), ("variables", variables, 1)):
+        if size < least:
+            raise ValueError(f"{key} is {size}; expected {least} or more")
     total = modulus**variables
     if not 1 <= count < total:
         raise ValueError(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 PARTS = ("train", "val", "test")
+HELD_OUT = PARTS[1:]
 LARGEST_SPLIT_SEED = 2**32 - 1
 """Larger seeds are for other draws that follow the seed of a split."""
 

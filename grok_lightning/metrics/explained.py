@@ -18,7 +18,8 @@ class ExplainedAnswers(Metric):
     The answer of place k + 1 in a sequence is asked for after k examples, its shots. The query is of one class, that of
     the simplest solver that answers it from these examples: `copied` if it is one of them, else `ratio` if it is a
     multiple of one, else `combined` if it is a combination of some, else `open`. A model that does ratio matching and
-    no more is right on the first two classes and guesses on the others.
+    no more is right on the first two classes and guesses on the others. Shares of right answers say little where a
+    model guesses: then they are the shares of the queries. The accuracy in each class tells the two apart.
 
     Args:
         modulus: The modulus, a prime.

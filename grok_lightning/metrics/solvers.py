@@ -6,11 +6,11 @@ a multiple c of one example, and the answer c times its value; or the query is a
 the same combination of their values. Each answers whatever the one before does.
 """
 
-from math import isqrt
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from grok_lightning.operations import is_prime
 
 UNSOLVED = -1
 """What stands for the answer where there is none."""
@@ -77,11 +77,6 @@ def modular_regression(examples: Tensor, values: Tensor, queries: Tensor, modulu
         query = (query - query[:, column, None] * pivot) % modulus
     solved = (query[:, :-1] == 0).all(-1)
     return torch.where(solved, -query[:, -1] % modulus, UNSOLVED)
-
-
-def is_prime(number: int) -> bool:
-    """Say whether a number is prime."""
-    return number > 1 and all(number % divisor for divisor in range(2, isqrt(number) + 1))
 
 
 def check_prime(modulus: int) -> None:

@@ -10,10 +10,18 @@ from grok_lightning.networks.heads import attention_maps, head_outputs, pruned
 from grok_lightning.networks.network import Network
 from grok_lightning.networks.quadratic import QuadraticMLP
 from grok_lightning.networks.rows import freeze, frozen_rows, joined_rows
-from grok_lightning.networks.tensors import load_tensors, named_tensors, plain_named_parameters, tied_names
+from grok_lightning.networks.tensors import (
+    NETWORK_PREFIX,
+    load_tensors,
+    named_tensors,
+    network_of,
+    plain_named_parameters,
+    tied_names,
+)
 from grok_lightning.networks.transformer import ArithmeticTransformer
 
 __all__ = [
+    "NETWORK_PREFIX",
     "AdditiveNetwork",
     "ArithmeticTransformer",
     "FeatureMachine",
@@ -27,6 +35,7 @@ __all__ = [
     "joined_rows",
     "load_tensors",
     "named_tensors",
+    "network_of",
     "plain_named_parameters",
     "pruned",
     "tied_names",

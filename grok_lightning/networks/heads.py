@@ -35,6 +35,7 @@ def attention_maps(network: ArithmeticTransformer, tokens: Tensor) -> list[Tenso
 
 
 @torch.no_grad()
+@torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
 def head_outputs(network: ArithmeticTransformer, tokens: Tensor, block: int, at: Places = ALL) -> Tensor:
     """Return what each head of a block adds to the residual stream (batch, length, heads, width), biases left out.
 

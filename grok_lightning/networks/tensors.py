@@ -12,6 +12,17 @@ from torch.nn.utils import parametrize
 
 from grok_lightning.networks.arguments import nearest
 
+NETWORK_PREFIX = "network."
+"""What the names of a task's weights begin with, in its checkpoints."""
+
+
+def network_of(module: nn.Module) -> nn.Module:
+    """What weights belong to: the module's `network` where that has all of them, else the module."""
+    network = getattr(module, "network", None)
+    if isinstance(network, nn.Module) and all(name.startswith(NETWORK_PREFIX) for name in module.state_dict()):
+        return network
+    return module
+
 
 def named_tensors(network: nn.Module) -> dict[str, Tensor]:
     """All parameters and saved buffers in full, detached, under plain names; tied tensors once.

@@ -10,6 +10,7 @@ from grok_lightning.operations.lookup import (
     properties,
     resolve,
 )
+from grok_lightning.operations.primes import is_prime
 from grok_lightning.operations.registry import Operation, Properties, operation
 from grok_lightning.operations.system import Equation, System, parse_system
 
@@ -27,6 +28,7 @@ __all__ = [
     "System",
     "Word",
     "abelian_group",
+    "is_prime",
     "list_operations",
     "operation",
     "operation_table",

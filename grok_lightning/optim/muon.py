@@ -7,10 +7,14 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
 
-from grok_lightning.optim.parameter_groups import matches
+from grok_lightning.optim.parameter_groups import matches, nearest_part
 
 FOLLOWED = ("lr", "weight_decay")
 """What schedulers and rules change in a group, and both optimisers follow."""
+
+
+TABLES = ("embedding", "classifier", "decoder.positions")
+"""Parts whose matrices are no maps between hidden states."""
 
 
 class MuonAdamW(Optimizer):
@@ -27,10 +31,11 @@ class MuonAdamW(Optimizer):
         momentum: Momentum of Muon.
         betas: Decay rates of the moments of AdamW.
         eps: What AdamW adds to the root of the second moment.
-        adamw: Parts of the network, or patterns of names, whose matrices are AdamW's.
+        adamw: Parts of the network, or patterns of names, whose matrices are AdamW's; null for embedding, classifier
+            and positions.
 
     Raises:
-        ValueError: If parameters come without names.
+        ValueError: If parameters come without names, or a pattern matches none.
     """
 
     def __init__(
@@ -41,12 +46,15 @@ class MuonAdamW(Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.98),
         eps: float = 1e-8,
-        adamw: Sequence[str] = ("embedding", "classifier", "decoder.positions"),
+        adamw: Sequence[str] | None = None,
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "capturable": False, "fused": None})
         if any("param_names" not in group for group in self.param_groups):
             raise ValueError("MuonAdamW tells parameters apart by name: give it (name, parameter) pairs")
-        self.adamw = tuple(adamw)
+        self.adamw = TABLES if adamw is None else tuple(adamw)
+        names = [name for group in self.param_groups for name in group["param_names"]]
+        if lost := [pattern for pattern in adamw or () if not any(matches(name, pattern) for name in names)]:
+            raise ValueError(f"adamw: {lost[0]!r} matches no parameter.{nearest_part(lost[0], names)}")
         matrices, others = self._sorted()
         self.parts: list[Optimizer] = []
         if matrices:

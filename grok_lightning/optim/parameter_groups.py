@@ -116,6 +116,11 @@ def build_optimizer(
 def _fault(pattern: str, names: list[str]) -> str:
     if any(matches(name, pattern) for name in names):
         return f"Earlier rules take every parameter that {pattern!r} matches; put it before them."
+    return f"{pattern!r} matches no parameter.{nearest_part(pattern, names)}"
+
+
+def nearest_part(pattern: str, names: Iterable[str]) -> str:
+    """The end of an error message: the part of a network closest to a wrong one, or nothing."""
     parts = {".".join(words[: end + 1]) for words in (name.split(".") for name in names) for end in range(len(words))}
     closest = get_close_matches(pattern, sorted(parts), n=1)
-    return f"{pattern!r} matches no parameter." + (f" Did you mean {closest[0]!r}?" if closest else "")
+    return f" Did you mean {closest[0]!r}?" if closest else ""

@@ -17,15 +17,13 @@ from grok_lightning.data.batches import EvaluationBatches
 from grok_lightning.data.binary import BinaryOperationDataModule
 from grok_lightning.data.equations import EquationKinds
 from grok_lightning.data.in_context import InContextDataModule
-from grok_lightning.data.split import PARTS
+from grok_lightning.data.split import HELD_OUT, PARTS
 from grok_lightning.metrics import AccuracyByKind, AnswerMetrics, CorrectClassLoss
 from grok_lightning.networks import Network, QuadraticMLP
 from grok_lightning.optim import ParameterRule
 from grok_lightning.tasks.measured import MeasuredTask
 
 Loss = Literal["cross_entropy", "mse"]
-EVALUATED = ("val", "test")
-"""Parts of which more is measured than of the training batches."""
 
 
 class EquationTask(MeasuredTask):
@@ -69,9 +67,9 @@ class EquationTask(MeasuredTask):
         self.loss_name: Loss = loss
         self.agop_penalty = agop_penalty
         self.kinds: EquationKinds | None = None
-        self.measures.update({f"{part}_answers": AnswerMetrics() for part in EVALUATED})
+        self.measures.update({f"{part}_answers": AnswerMetrics() for part in HELD_OUT})
         if loss == "mse":
-            self.measures.update({f"{part}_class": CorrectClassLoss() for part in EVALUATED})
+            self.measures.update({f"{part}_class": CorrectClassLoss() for part in HELD_OUT})
 
     def default_callbacks(self) -> list[Callback]:
         """Return the callbacks of a run that names none."""
@@ -95,7 +93,7 @@ class EquationTask(MeasuredTask):
         self.kinds = getattr(self.trainer.datamodule, "kinds", None)  # type: ignore[attr-defined]
         if self.kinds is not None:
             names = [f"accuracy_{name}" for name in self.kinds.names]
-            self.measures.update({f"{part}_kinds": AccuracyByKind(names) for part in EVALUATED})
+            self.measures.update({f"{part}_kinds": AccuracyByKind(names) for part in HELD_OUT})
 
     def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
         """Refuse what `NetworkTask.check` refuses, and a penalty that the network does not know.

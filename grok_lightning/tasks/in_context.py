@@ -10,8 +10,9 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import AdamW
 
-from grok_lightning.callbacks import BestWeights, Evaluation, Milestones, Phases, PictureData
-from grok_lightning.data.in_context import EVALUATED, SETS, InContextDataModule
+from grok_lightning.callbacks import BestWeights, Evaluation, Phases, PictureData
+from grok_lightning.data.in_context import SETS, require_sequences
+from grok_lightning.data.split import HELD_OUT
 from grok_lightning.metrics import ShotMetrics
 from grok_lightning.networks import ArithmeticTransformer
 from grok_lightning.optim import ParameterRule
@@ -25,8 +26,8 @@ class InContextTask(MeasuredTask):
     The loss is the cross-entropy at all values, that of the first example included, which nothing before it decides.
     Logs `train/loss` and `train/accuracy` over all values, and for each of the four sets of known or new functions and
     inputs what `ShotMetrics` says; `val/loss` and `val/accuracy` are those of new functions on new inputs. Unless the
-    Trainer has them, the callbacks `Evaluation`, `Phases`, `Milestones` (which never stops the run) and `BestWeights`
-    are added.
+    Trainer has them, the callbacks `Evaluation`, `Phases` and `BestWeights` are added. (Stages are compared by the
+    steps of `Milestones`: give it `monitor: val/last_accuracy`, as nobody can say the first values.)
 
     Args:
         network: Builds the transformer from vocabulary size and length; in YAML a class_path with the other arguments.
@@ -59,7 +60,7 @@ class InContextTask(MeasuredTask):
 
     def default_callbacks(self) -> list[Callback]:
         """Return the callbacks of a run that names none."""
-        return [Evaluation(every_n_steps=500), Phases(), Milestones(stop=False), BestWeights()]
+        return [Evaluation(every_n_steps=500), Phases(), BestWeights()]
 
     def connect(self, datamodule: Any) -> None:
         """Build the network, and learn where it is read.
@@ -67,11 +68,9 @@ class InContextTask(MeasuredTask):
         Raises:
             ValueError: If the data are no sequences of examples.
         """
-        if not isinstance(datamodule, InContextDataModule):
-            name = type(datamodule).__name__
-            raise ValueError(f"InContextTask is for sequences of examples, as of LinearInContextDataModule, not {name}")
+        require_sequences(datamodule, "InContextTask")
         super().connect(datamodule)
-        self._read(datamodule.reads, datamodule.examples)
+        self._learn_places(datamodule.reads, datamodule.examples)
 
     def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
         """Refuse what `NetworkTask.check` refuses, and what could not be trained on sequences.
@@ -96,14 +95,9 @@ class InContextTask(MeasuredTask):
         """Return the mean loss () of logits `(batch, examples, vocabulary)`."""
         return F.cross_entropy(logits.flatten(0, 1), answers.flatten())
 
-    def step(self, tokens: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-        """Return loss () and predictions `(batch, examples)` of a batch to train on."""
-        logits = self(tokens)
-        return self.loss(logits, answers), logits.detach().argmax(-1)
-
     def evaluate(self, part: str, batch: Any) -> None:
         """Take note of a batch of a validation or test part."""
-        logits = self(batch.tokens)
+        logits = self.forward(batch.tokens)
         losses = F.cross_entropy(logits.flatten(0, 1), batch.answers.flatten(), reduction="none")
         shots = self.measure(part, "shots")
         shots.update(batch.kinds, losses.view_as(batch.answers), logits.argmax(-1), batch.answers)
@@ -117,7 +111,7 @@ class InContextTask(MeasuredTask):
         """Build the network where that is needed, and learn where it is read."""
         super().on_load_checkpoint(checkpoint)
         start, step, examples = checkpoint[CHECKPOINT_KEY]["reads"]
-        self._read(slice(start, None, step), examples)
+        self._learn_places(slice(start, None, step), examples)
 
     @torch.no_grad()
     def picture_data(self) -> PictureData:
@@ -125,19 +119,26 @@ class InContextTask(MeasuredTask):
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         return PictureData(names=self.vocabulary, vectors=self.network.token_vectors(), residues=data.residues)
 
-    def _read(self, reads: slice, examples: int) -> None:
+    def _learn_places(self, reads: slice, examples: int) -> None:
+        """Take note of where the network is read.
+
+        Raises:
+            ValueError: If it is read elsewhere already.
+        """
+        if getattr(self, "reads", reads) != reads:
+            raise ValueError("the checkpoint is of functions of another number of variables than the data")
         if not hasattr(self, "reads"):
             self.reads = reads
-            self.measures.update({f"{part}_shots": ShotMetrics(SETS, examples) for part in EVALUATED})
+            self.measures.update({f"{part}_shots": ShotMetrics(SETS, examples) for part in HELD_OUT})
 
     def _check_run(self, trainer: Trainer, data: Any) -> None:
         network: Any = self.network
-        if not isinstance(network, ArithmeticTransformer) or not network.causal:
-            problem = "sees the values that it has to say" if isinstance(network, ArithmeticTransformer) else "is none"
+        if not isinstance(network, ArithmeticTransformer):
             raise ValueError(
-                f"network: InContextTask needs an ArithmeticTransformer with causal: true; {type(network).__name__} "
-                f"{problem}"
+                f"network: InContextTask is for an ArithmeticTransformer, not for a {type(network).__name__}"
             )
+        if not network.causal:
+            raise ValueError("network.causal is false: the network would see the values that it has to say; give true")
         if (data.batch_size // trainer.world_size) % self.accumulate:
             raise ValueError(
                 f"accumulate is {self.accumulate}; expected a divisor of the {data.batch_size // trainer.world_size} "

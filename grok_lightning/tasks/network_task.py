@@ -161,9 +161,9 @@ class NetworkTask(LightningModule):
     def setup(self, stage: str) -> None:
         """Let chunks of batches end where something is due, and compile the network where that is asked for."""
         self.configure_model()  # Lightning does so only after this
-        if self.compiled:
-            self.network.compile(dynamic=False)
         if stage == "fit":
+            if self.compiled:
+                self.network.compile(dynamic=False)
             check_trainer(self.trainer)
             datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
             if hasattr(datamodule, "boundary"):
@@ -193,8 +193,16 @@ class NetworkTask(LightningModule):
         self.observe("train", losses, predictions, chunk.answers)
 
     def descend(self, tokens: Tensor, answers: Tensor, backward: Backward) -> tuple[Tensor, Tensor]:
-        """Add up the gradients of a batch, part by part; return its loss () and predictions (batch, …)."""
+        """Add up the gradients of a batch, part by part; return its loss () and predictions (batch, …).
+
+        Raises:
+            ValueError: If the parts are not equal.
+        """
         parts = self.accumulate
+        if len(tokens) % parts:
+            raise ValueError(
+                f"accumulate is {parts}; expected a divisor of the {len(tokens)} rows of a batch on a device"
+            )
         seen = []
         for number, (some, their) in enumerate(zip(tokens.chunk(parts), answers.chunk(parts), strict=True), start=1):
             loss, predictions = self.step(some, their)
@@ -208,7 +216,7 @@ class NetworkTask(LightningModule):
 
     def step(self, tokens: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
         """Return loss () and predictions `(batch, …)` of a batch to train on."""
-        logits = self.network(tokens)
+        logits = self.forward(tokens)
         return self.loss(logits, answers), logits.detach().argmax(-1)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -221,7 +229,7 @@ class NetworkTask(LightningModule):
 
     def evaluate(self, part: str, batch: Any) -> None:
         """Take note of a batch of a validation or test part, whose logits are computed once."""
-        logits = self.network(batch.tokens)
+        logits = self.forward(batch.tokens)
         self.observe(part, self.loss(logits, batch.answers), logits.argmax(-1), batch.answers)
         self.observe_logits(part, batch, logits)
 
@@ -250,6 +258,10 @@ class NetworkTask(LightningModule):
             self.coordinates = tuple(built.get("coordinates") or ()) or None
         if self.vocabulary != tuple(built["vocabulary"]):
             raise ValueError("the checkpoint has another vocabulary than the data: transfer is for other runs' weights")
+        if self.network.length != built["length"]:
+            raise ValueError(
+                f"the checkpoint is of sequences of {built['length']} tokens, not of {self.network.length}"
+            )
         for name, rows in built["frozen"].items():
             freeze(self.network, name, rows)
 
