@@ -145,6 +145,9 @@ def _add_run_options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument(
             "-c", "--config", action="append", metavar="RECIPE", help="or the recipe whose finished runs are meant"
         )
+        command.add_argument(
+            "--weights", choices=("last", "best"), default="last", help="those a run ended with, or BestWeights kept"
+        )
     command.add_argument("--tiny", action="store_true", help="apply the recipe's `tiny` overrides: seconds, to try it")
     command.add_argument(
         "--only", action="append", default=[], metavar="STAGE", help="this stage and what it needs; can be repeated"
@@ -194,7 +197,7 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[Override]) -> int:
     if help_on:
         return commands.show_help(*help_on[0])
     if not configs:
-        return commands.evaluate(name, runs)
+        return commands.evaluate(name, runs, arguments.weights)
     recipe = commands.read(configs[0], overrides, arguments.tiny)
     if arguments.print_config:
         return commands.print_config(recipe)
@@ -209,7 +212,8 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[Override]) -> int:
             arguments=arguments.given,
         )
         return commands.fit(recipe, options)
-    return commands.evaluate(name, commands.finished(recipe, arguments.log_dir, arguments.only))
+    finished = commands.finished(recipe, arguments.log_dir, arguments.only)
+    return commands.evaluate(name, finished, arguments.weights)
 
 
 def _check_target(name: str, configs: Sequence[str], runs: Sequence[Path], overrides: Sequence[Override]) -> None:

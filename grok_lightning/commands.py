@@ -157,9 +157,9 @@ def finished(recipe: Recipe, root: Path, only: Sequence[str]) -> list[Path]:
     return [folder for folder in found if folder is not None]
 
 
-def evaluate(command: EvaluateCommand, folders: Sequence[Path]) -> int:
-    """Validate, test or predict with finished runs, and print a row for each."""
-    rows = [(folder, evaluate_run(folder, command)) for folder in folders]
+def evaluate(command: EvaluateCommand, folders: Sequence[Path], weights: str = "last") -> int:
+    """Validate, test or predict with the last or best weights of finished runs, and print a row for each."""
+    rows = [(folder, evaluate_run(folder, command, weights)) for folder in folders]
     names = list(dict.fromkeys(name for _, values in rows for name in values))
     table = Table("run", *names, box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for folder, values in rows:

@@ -53,6 +53,7 @@ def explained(
     Raises:
         ValueError: If the modulus is no prime.
     """
+    # One process may ask what others do not: the first at the end of a run on several devices.
     measure = ExplainedAnswers(data.modulus, data.examples)
     measure.sync_on_compute = False  # only one of several processes may be asking
     rows = _rows(data, kind, part)
@@ -153,6 +154,16 @@ def head_vectors(
     at = slice(3 * shots, 3 * shots + 2)
     written = [head_outputs(network, some, block, at)[:, :, number] for some in torch.split(tokens, AT_ONCE)]
     return torch.cat(written).flatten(1).cpu()
+
+
+def similarities(vectors: Tensor) -> Tensor:
+    """Return the cosine similarities (rows, rows) of vectors (rows, width), each standardised over its entries first.
+
+    As in the official code of He et al.; of what a head writes at all queries they show which it holds to be alike.
+    """
+    centred = vectors - vectors.mean(1, keepdim=True)
+    directions = torch.nn.functional.normalize(centred, dim=1)
+    return directions @ directions.T
 
 
 def discrete_logarithms(modulus: int) -> Tensor:

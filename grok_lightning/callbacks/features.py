@@ -87,7 +87,8 @@ class FeatureProgress(Callback):
             self.orientation = min(ORIENTATIONS, key=lambda name: float(measured[f"deviation_{name}"]))
         pl_module.log_dict({f"features/{name}": value for name, value in measured.items() if value.isfinite()})
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    # Not on_train_end, which a run does not come to that was cut short here and is taken up again.
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare the history with its last matrix, and draw."""
         if not trainer.is_global_zero or not self.history:
             return

@@ -30,7 +30,7 @@ class InContextProgress(Callback):
     `attention_<block>.png` and `pruning.png` (accuracy without each head). For linear functions modulo a prime also
     `explained.csv`, how much of the right answers each reference solver explains (see `ExplainedAnswers`), and of two
     variables `grid.png`, the right answers to all queries of one new function beside what ratio matching solves, and
-    `head.png`, principal components of what the head writes that is missed most.
+    `head.png` and `similarity.png`, principal components and cosines of what the head writes that is missed most.
 
     Results, for linear functions modulo a prime, of the answers with the most shots, on new functions and new inputs:
     `explained_copied`, `explained_ratio`, `explained_combined` and `explained_open`, shares of the right answers; and
@@ -84,11 +84,13 @@ class InContextProgress(Callback):
         data, network = trainer.datamodule, pl_module.network  # type: ignore[attr-defined]
         folder = Path(trainer.default_root_dir)
         _write(folder / "shots.csv", ["step", "set", *range(data.examples)], self._history_rows())
+        network.to(trainer.strategy.root_device)  # from where Lightning has moved it already
         with evaluating(pl_module):
             if isinstance(data, LinearInContextDataModule) and data.is_field:
                 self.explained = in_context.explained(network, data)  # type: ignore[arg-type]
                 _write(folder / "explained.csv", ["shots", "class", *self.explained], self._explained_rows())
             figures = dict(network_pictures(network, data))
+        network.cpu()
         by_shots = dict(sorted(self.history.items()))
         last = by_shots[max(by_shots)]
         figures["shots"] = shot_picture(last, self.explained.get("share"), 1 / len(data.vocabulary))

@@ -11,7 +11,7 @@ from torch import Tensor
 from grok_lightning import in_context
 from grok_lightning.data import InContextDataModule, LinearInContextDataModule
 from grok_lightning.data.in_context import SETS
-from grok_lightning.figures import attention_map, head_plane, pruning_chart, shot_curves, shot_grids
+from grok_lightning.figures import attention_map, head_plane, pruning_chart, shot_curves, shot_grids, similarity_map
 from grok_lightning.networks import attention_maps
 from grok_lightning.spectra import principal_components
 
@@ -74,6 +74,8 @@ def _head(network: Any, data: LinearInContextDataModule, block: int, head: int) 
     labels = {"log x": logarithms[x], "log y": logarithms[y], "x": x, "y": y}
     title = f"head {head} of block {block}, missed most"
     yield "head", head_plane(points, labels, title, (float(shares[0]), float(shares[1])))
+    edges = range(data.modulus, len(x), data.modulus)
+    yield "similarity", similarity_map(in_context.similarities(vectors), f"{title}: queries x, y", edges)
 
 
 def _attention(network: Any, data: InContextDataModule) -> Iterator[tuple[str, Figure]]:

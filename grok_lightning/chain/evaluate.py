@@ -46,13 +46,18 @@ def open_run(folder: Path, which: str = "last") -> RunCLI:
     return cli
 
 
-def evaluate_run(folder: Path, command: EvaluateCommand) -> dict[str, float | str]:
+def evaluate_run(folder: Path, command: EvaluateCommand, which: str = "last") -> dict[str, float | str]:
     """Return what a finished run measures on its validation or test part, or where its answers were written.
+
+    Args:
+        folder: Run folder.
+        command: What to do.
+        which: Which of its weights to do it with, see `open_run`.
 
     Raises:
         ChainError: If the folder is no finished run, or its module or data have no such part.
     """
-    cli = open_run(folder)
+    cli = open_run(folder, which)
     trainer: Trainer = cli.trainer
     try:
         if command == "predict":

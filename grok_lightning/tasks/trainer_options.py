@@ -8,7 +8,7 @@ INSTEAD: dict[str, tuple[Any, str]] = {
     "gradient_clip_val": (None, "use model.init_args.gradient_clip_norm with this task"),
     "accumulate_grad_batches": (
         1,
-        "this task steps on every batch; use model.init_args.accumulate of InContextTask",
+        "this task steps on every batch; use a larger batch_size, or `accumulate` of InContextTask",
     ),
     "limit_train_batches": (1.0, "the stream of batches has no end; use max_steps"),
     "overfit_batches": (0.0, "the stream of batches has no end; use a small train_fraction"),

@@ -6,9 +6,9 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 
 from grok_lightning.callbacks import Evaluation, RunCheckpoint, RunRecord, StageProgress
 from grok_lightning.chain.build import DEFAULT_MAX_STEPS, RunCLI, as_list, connect, data_sizes
-from grok_lightning.networks import network_of
 from grok_lightning.chain.merge import parse_yaml
 from grok_lightning.logger import RunLogger
+from grok_lightning.networks import network_of
 
 
 def built(lab, loggers=(), **trainer):

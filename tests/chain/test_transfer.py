@@ -363,6 +363,15 @@ def test_a_tied_tensor_cannot_be_frozen_in_part():
     assert landing.rows == (0, 1)
 
 
+def test_a_tied_tensor_whose_rows_all_land_is_frozen_wherever_they_come_from():
+    donor, module = Tied("dcba"), Tied("abc")
+    (landing,) = apply_transfer(module, weights_of(donor), spec("embedding", freeze=True))
+    assert (landing.rows, landing.donor_rows) == ((0, 1, 2), (3, 2, 1))
+    assert torch.equal(module.network.classifier.weight, donor.network.embedding.weight[[3, 2, 1]])
+    assert not module.network.embedding.weight.requires_grad
+    assert module.network.classifier.weight is module.network.embedding.weight
+
+
 # what cannot be
 
 
@@ -417,6 +426,7 @@ def test_moving_a_tensor_twice_is_refused():
 def test_freezing_everything_is_refused():
     everything = spec("embedding", "decoder", "classifier", freeze=True)
     assert "nothing is left to train" in faults(Task(tokens(5)), Task(tokens(5)), everything)[0]
+    assert "nothing is left to train" in faults(Task(tokens(7)), Task(tokens(5)), everything)[0]
     plan_transfers([(weights_of(Task(tokens(5))), everything)], weights_of(Task(tokens(5, "-"))))  # a row is left
 
 

@@ -1,3 +1,4 @@
+import copy
 import math
 import re
 from itertools import product
@@ -7,9 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call, stack_module_state, vmap
 
-from grok_lightning.networks import ArithmeticTransformer
+from grok_lightning.networks import ArithmeticTransformer, load_tensors, named_tensors, tied_names
+from grok_lightning.networks.attention import SHORT
+from grok_lightning.networks.places import ALL, LAST
 
 VOCABULARY, LENGTH, BATCH = 11, 5, 7
+LONG = SHORT + 3
+"""A length at which torch's fused attention is used."""
+POSITIONS = ["learned", "rotary", "none"]
 
 
 def tokens(seed=0, batch=BATCH, length=LENGTH, vocabulary=VOCABULARY):
@@ -21,9 +27,9 @@ def in_order(words):
     return "(?s)" + ".*".join(map(re.escape, words))
 
 
-def build(seed=0, **options):
+def build(seed=0, length=LENGTH, **options):
     torch.manual_seed(seed)
-    network = ArithmeticTransformer(VOCABULARY, LENGTH, **{"width": 12, "heads": 3, **options}).double()
+    network = ArithmeticTransformer(VOCABULARY, length, **{"width": 12, "heads": 3, **options}).double()
     with torch.no_grad():
         for parameter in network.parameters():  # biases and norms start at values that hide mistakes
             parameter.add_(torch.randn_like(parameter), alpha=0.3)
@@ -46,12 +52,21 @@ def branch(module, x, f, place):
     return norm(module.norm, x + f(x)) if place == "post" else x + f(x)
 
 
+def turn(vectors):
+    """Vectors (length, width) as complex numbers, each times e^{i m θ} of its place m."""
+    pairs = torch.view_as_complex(vectors.unflatten(1, (-1, 2)))
+    speeds = torch.tensor([10_000 ** (-2 * pair / vectors.shape[1]) for pair in range(pairs.shape[1])])
+    angles = torch.arange(len(vectors))[:, None] * speeds.double()
+    return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(1)
+
+
 def attend(module, x, causal):
     """Every position of one sequence (length, width), head by head, from the definition."""
     outcomes = []
     size = module.head_width
     for head in range(module.heads):
         q, k, v = (linear(m, x)[:, head * size : (head + 1) * size] for m in (module.query, module.key, module.value))
+        q, k = (q, k) if module.rotary is None else (turn(q), turn(k))
         rows = []
         for i in range(len(x)):
             seen = range(i + 1) if causal else range(len(x))
@@ -62,8 +77,8 @@ def attend(module, x, causal):
     return linear(module.output, torch.cat(outcomes, -1))
 
 
-def written_out(network, sequence, *, place, causal, activation):
-    """The logits of one sequence, every block at every position."""
+def written_out(network, sequence, *, place, causal, activation, at=-1):
+    """The logits of one sequence at some positions, every block at every position."""
     act = {"relu": lambda x: x.clamp(min=0), "gelu": lambda x: x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))}[activation]
 
     def mlp(module):
@@ -83,7 +98,7 @@ def written_out(network, sequence, *, place, causal, activation):
         x = norm(network.decoder.norm, x)
     if hasattr(network.classifier, "hidden"):
         x = act(linear(network.classifier.hidden, x))
-    return linear(network.classifier.output, x)[-1]
+    return linear(network.classifier.output, x)[at]
 
 
 @pytest.mark.parametrize(("place", "blocks"), [*product(["pre", "post", "none"], [1, 2])])
@@ -205,6 +220,7 @@ def test_what_is_made_once_for_each_token_equals_what_is_made_for_each_occurrenc
     [
         (MANY, {}, (VOCABULARY * LENGTH,)),
         (MANY, {"positions": "none"}, (VOCABULARY,)),
+        (MANY, {"positions": "rotary"}, (VOCABULARY,)),
         (MANY, {"dropout": 0.1}, (MANY, LENGTH)),
         (BATCH, {"blocks": 2}, (BATCH, LENGTH)),
     ],
@@ -229,6 +245,166 @@ def test_gradients_are_the_same_to_the_bit_each_time(blocks):
     assert all(torch.equal(one, other) for _ in range(5) for one, other in zip(first, gradients(), strict=True))
 
 
+# reading at other places than the last
+
+
+@pytest.mark.parametrize("length", [LENGTH, LONG])
+@pytest.mark.parametrize(("positions", "causal"), [*product(POSITIONS, [True, False])])
+def test_every_place_equals_the_full_computation(positions, causal, length):
+    network, batch = build(length=length, positions=positions, causal=causal, blocks=2), tokens(batch=2, length=length)
+    with torch.no_grad():
+        rows = [written_out(network, row, place="pre", causal=causal, activation="relu", at=ALL) for row in batch]
+        torch.testing.assert_close(network(batch, ALL), torch.stack(rows), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(network(batch), torch.stack(rows)[:, -1], rtol=1e-5, atol=1e-6)
+
+
+SOME = [LAST, ALL, slice(1, None, 3), slice(2, 4), 0, 2, LENGTH - 1]
+
+
+@pytest.mark.parametrize(
+    ("positions", "blocks", "length", "causal"), [*product(POSITIONS, [1, 3], [LENGTH, LONG], [True, False])]
+)
+def test_reading_at_places_equals_reading_everywhere_and_picking(positions, blocks, length, causal):
+    network = build(length=length, positions=positions, blocks=blocks, causal=causal)
+    batch = tokens(batch=MANY, length=length)  # what the first block makes, it makes once for each token
+    with torch.no_grad():
+        embedded = network.embedding(batch)  # and here for each occurrence
+        everywhere = network.classifier(network.decoder(embedded, ALL))
+        assert everywhere.shape == (MANY, length, VOCABULARY)
+        for at in SOME:
+            torch.testing.assert_close(network(batch, at), everywhere[:, at])
+            torch.testing.assert_close(network(batch[:BATCH], at), everywhere[:BATCH, at])
+            torch.testing.assert_close(network.classifier(network.decoder(embedded, at)), everywhere[:, at])
+
+
+@pytest.mark.parametrize("batch", [2, MANY])
+@pytest.mark.parametrize(("positions", "blocks", "length"), [*product(POSITIONS, [1, 3], [LENGTH, LONG])])
+def test_gradients_at_places_are_those_of_reading_everywhere(positions, blocks, length, batch):
+    network = build(length=length, positions=positions, blocks=blocks, tied=True, classifier_bias=False)
+    batch, parameters = tokens(batch=batch, length=length), list(network.parameters())
+    for at in (LAST, slice(1, None, 3)):
+        picked = network.classifier(network.decoder(network.embedding(batch), ALL))[:, at]
+        wanted = torch.randn(picked.shape, generator=torch.Generator().manual_seed(1), dtype=picked.dtype)
+        expected = torch.autograd.grad((picked * wanted).sum(), parameters)
+        found = torch.autograd.grad((network(batch, at) * wanted).sum(), parameters)
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("batch", [BATCH, MANY])
+@pytest.mark.parametrize(
+    ("positions", "blocks", "length", "causal"), [*product(POSITIONS, [1, 3], [LENGTH, LONG], [True, False])]
+)
+def test_a_place_knows_later_tokens_only_without_the_mask(positions, blocks, length, causal, batch):
+    network = build(length=length, positions=positions, blocks=blocks, causal=causal)
+    batch = tokens(batch=batch, length=length)
+    other = batch.clone()
+    other[:, 3] = (other[:, 3] + 1) % VOCABULARY
+    with torch.no_grad():
+        change = (network(batch, ALL) - network(other, ALL)).abs().amax((0, 2))
+        assert (change > 1e-9).tolist() == [not causal] * 3 + [True] * (length - 3)
+        alone = [(network(batch, place) - network(other, place)).abs().max().item() for place in range(3)]
+        assert [one > 1e-9 for one in alone] == [not causal] * 3
+
+
+def test_the_last_block_computes_only_what_is_read():
+    network = ArithmeticTransformer(VOCABULARY, LENGTH, width=12, heads=3, blocks=2, positions="rotary")
+    shapes = []
+    for block in network.decoder.blocks:
+        block.mlp.hidden.register_forward_hook(lambda module, args, output: shapes.append(tuple(args[0].shape)))
+    assert network(tokens(batch=40), slice(1, None, 3)).shape == (40, 2, VOCABULARY)
+    assert shapes == [(40, LENGTH, 12), (40, 2, 12)]
+
+
+@pytest.mark.parametrize("length", [LENGTH, LONG])
+def test_rotary_positions_work_in_half_precision(length):
+    network, batch = build(length=length, positions="rotary", blocks=2).float(), tokens(length=length)
+    with torch.no_grad():
+        exact = network(batch, ALL)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = network(batch, ALL)
+    assert rough.dtype == torch.bfloat16
+    assert (rough - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
+# one table at both ends
+
+
+@pytest.mark.parametrize("options", [{}, {"blocks": 2, "positions": "rotary", "embedding_mlps": 1}])
+def test_a_tied_classifier_has_the_rows_of_the_table(options):
+    network, batch = build(tied=True, classifier_bias=False, **options), tokens()
+    table = network.embedding.table.weight
+    assert network.classifier.output.weight is table
+    with torch.no_grad():
+        torch.testing.assert_close(network(batch, ALL), network.decode(batch, ALL) @ table.T)
+        table[3] += 1
+        assert torch.equal(network.classifier.output.weight[3], table[3])
+    assert not any(name.startswith("classifier") for name, _ in network.named_parameters())
+    assert network.token_parameters == {"embedding.table.weight", "classifier.output.weight"}
+
+
+def test_a_tied_classifier_can_have_biases():
+    network, batch = build(tied=True), tokens()
+    expected = network.decode(batch) @ network.embedding.table.weight.T + network.classifier.output.bias
+    torch.testing.assert_close(network(batch), expected)
+    assert "classifier.output.bias" in network.token_parameters
+
+
+def test_tied_weights_are_one_tensor_when_they_are_copied_saved_and_loaded():
+    network, other, batch = build(0, tied=True), build(1, tied=True), tokens()
+    assert tied_names(network) == {"classifier.output.weight": "embedding.table.weight"}
+    assert "classifier.output.weight" not in named_tensors(network)
+    load_tensors(other, named_tensors(network), strict=True)
+    again = build(2, tied=True)
+    again.load_state_dict(network.state_dict())
+    for its in (other, again, copy.deepcopy(network)):
+        assert its.classifier.output.weight is its.embedding.table.weight
+        assert torch.equal(its(batch), network(batch))
+
+
+def test_the_gradient_of_a_tied_table_is_the_sum_of_both_ends():
+    tied, free, batch = build(tied=True, classifier_bias=False), build(1, classifier_bias=False), tokens()
+    with torch.no_grad():
+        free.load_state_dict(tied.state_dict())
+    for network in (tied, free):
+        F.cross_entropy(network(batch, ALL).flatten(0, 1), batch.flatten()).backward()
+    ends = free.embedding.table.weight.grad + free.classifier.output.weight.grad
+    torch.testing.assert_close(tied.embedding.table.weight.grad, ends)
+
+
+def test_tying_begins_with_the_weights_of_the_free_network():
+    networks = []
+    for tied in (False, True):
+        torch.manual_seed(0)
+        networks.append(ArithmeticTransformer(VOCABULARY, LENGTH, width=12, heads=3, blocks=2, tied=tied))
+    free, tied = (network.state_dict() for network in networks)
+    tied["classifier.output.weight"] = free["classifier.output.weight"]
+    assert free.keys() == tied.keys()
+    assert all(torch.equal(tied[name], tensor) for name, tensor in free.items())
+
+
+# initial size of the branches
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 6])
+@pytest.mark.parametrize("std", [0.02, None])
+@pytest.mark.parametrize(("scaling", "branches"), [("mlp", ["mlp"]), ("all", ["attention", "mlp"])])
+def test_scaling_changes_the_output_maps_of_its_branches_alone(scaling, branches, blocks, std):
+    options = {"width": 8, "heads": 2, "blocks": blocks, "embedding_mlps": 1, "init_std": std}
+    torch.manual_seed(0)
+    plain = ArithmeticTransformer(VOCABULARY, LENGTH, **options).state_dict()
+    torch.manual_seed(0)
+    scaled = ArithmeticTransformer(VOCABULARY, LENGTH, residual_scaling=scaling, **options).state_dict()
+    assert plain.keys() == scaled.keys()
+    names = {f"decoder.blocks.{block}.{branch}.output.weight" for block in range(blocks) for branch in branches}
+    assert names < plain.keys()
+    for name, tensor in plain.items():
+        expected = tensor / math.sqrt(2 * blocks) if name in names else tensor
+        torch.testing.assert_close(scaled[name], expected, rtol=1e-6 if name in names else 0, atol=0)
+
+
+# sizes
+
+
 def test_parameter_counts_equal_hand_arithmetic():
     def count(**options):
         return sum(p.numel() for p in ArithmeticTransformer(99, 4, **options).parameters())
@@ -241,6 +417,10 @@ def test_parameter_counts_equal_hand_arithmetic():
     assert count(norm="none") == base - 3 * 256
     assert count(norm="post") == base - 256
     assert count(positions="none") == base - 4 * 128
+    assert count(positions="rotary") == base - 4 * 128
+    assert count(tied=True) == base - 128 * 99
+    assert count(tied=True, classifier_bias=False) == base - 128 * 99 - 99
+    assert count(residual_scaling="all") == base
     assert count(bias=False) == base - 3 * 128 - 512 - 128
     assert count(classifier_bias=False) == base - 99
     assert count(embedding_mlps=4) == base + 4 * (mlp + 256)
@@ -254,6 +434,25 @@ def test_the_network_of_composite_functions_has_its_known_size():
         201, 20, width=400, heads=1, blocks=2, head_width=200, mlp_width=1200, norm="post", bias=False
     )
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(2.73e6, rel=0.002)
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 4, 6])
+def test_the_network_of_functions_in_context_has_its_known_size(blocks):
+    with torch.device("meta"):
+        network = ArithmeticTransformer(
+            29,
+            95,
+            width=512,
+            blocks=blocks,
+            positions="rotary",
+            tied=True,
+            bias=False,
+            classifier_bias=False,
+            residual_scaling="mlp",
+        )
+    weights, norms = 12 * 512**2, 2 * 2 * 512
+    assert sum(p.numel() for p in network.parameters()) == 29 * 512 + blocks * (weights + norms) + 2 * 512
+    assert {p.shape for name, p in network.named_parameters() if ".output." in name} == {(512, 512), (512, 2048)}
 
 
 def test_token_vectors_are_the_table_after_its_mlps():
@@ -371,6 +570,11 @@ def test_the_last_position_shortcut_learns():
         ({"norm": "prenorm"}, ["`norm`", "pre, post, none"]),
         ({"positions": "rotray"}, ["`positions`", "learned, rotary, none", "Did you mean 'rotary'?"]),
         ({"classifier": "linaer"}, ["`classifier`", "Did you mean 'linear'?"]),
+        ({"positions": "rotary", "width": 9, "heads": 3}, ["head width must be even", "3"]),
+        ({"positions": "rotary", "head_width": 5}, ["head width must be even", "5"]),
+        ({"residual_scaling": "mpl"}, ["`residual_scaling`", "none, mlp, all", "Did you mean 'mlp'?"]),
+        ({"residual_scaling": ""}, ["`residual_scaling`", "none, mlp, all"]),
+        ({"tied": True, "classifier": "mlp"}, ["`tied`", "linear classifier", "'mlp'"]),
     ],
 )
 def test_wrong_arguments_are_named(options, words):
