@@ -16,7 +16,7 @@ from grok_lightning.data.in_context import SETS
 from grok_lightning.metrics import ExplainedAnswers, ratio_matching
 from grok_lightning.metrics.solvers import UNSOLVED
 from grok_lightning.networks import ArithmeticTransformer, head_outputs, pruned
-from grok_lightning.networks.heads import Replacement
+from grok_lightning.networks.heads import Replacement, check_head
 from grok_lightning.operations import abelian_group
 
 AT_ONCE = 1024
@@ -32,31 +32,30 @@ def predictions(network: ArithmeticTransformer, data: InContextDataModule, token
 
 
 def accuracy(
-    network: ArithmeticTransformer, data: InContextDataModule, kind: str = SETS[-1], part: str = "val"
+    network: ArithmeticTransformer, data: InContextDataModule, which: str = SETS[-1], part: str = "val"
 ) -> float:
     """Return the share of right answers in one of the sets of a part."""
-    rows = _rows(data, kind, part)
+    rows = _rows(data, which, part)
     return float((predictions(network, data, rows.tokens) == rows.answers.to(_device(network))).double().mean())
 
 
 def explained(
-    network: ArithmeticTransformer, data: LinearInContextDataModule, kind: str = SETS[-1], part: str = "val"
+    network: ArithmeticTransformer, data: LinearInContextDataModule, which: str = SETS[-1], part: str = "val"
 ) -> dict[str, Tensor]:
     """Return how much of a network's right answers each reference solver explains, see `ExplainedAnswers`.
 
     Args:
         network: The transformer.
         data: Linear functions modulo a prime.
-        kind: Which of the sets of known and new functions and inputs.
+        which: Which of the sets of known and new functions and inputs.
         part: `val` or `test`.
 
     Raises:
         ValueError: If the modulus is no prime.
     """
-    # One process may ask what others do not: the first at the end of a run on several devices.
     measure = ExplainedAnswers(data.modulus, data.examples)
     measure.sync_on_compute = False  # only one of several processes may be asking
-    rows = _rows(data, kind, part)
+    rows = _rows(data, which, part)
     said = predictions(network, data, rows.tokens).cpu()
     for tokens, answers, some in zip(*(torch.split(each.cpu(), AT_ONCE) for each in (*rows, said)), strict=True):
         measure.update(data.inputs_of(tokens), answers, some)
@@ -147,9 +146,10 @@ def head_vectors(
         seed: Seed of the examples.
 
     Raises:
-        ValueError: As `queries`, or if there is no such block.
+        ValueError: As `queries`, or if there is no such head.
     """
     block, number = head
+    check_head(network, block, number)
     tokens = queries(data, function, shots, seed).tokens.to(_device(network))
     at = slice(3 * shots, 3 * shots + 2)
     written = [head_outputs(network, some, block, at)[:, :, number] for some in torch.split(tokens, AT_ONCE)]
@@ -161,6 +161,7 @@ def similarities(vectors: Tensor) -> Tensor:
 
     As in the official code of He et al.; of what a head writes at all queries they show which it holds to be alike.
     """
+    vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float))
     centred = vectors - vectors.mean(1, keepdim=True)
     directions = torch.nn.functional.normalize(centred, dim=1)
     return directions @ directions.T
@@ -185,7 +186,7 @@ def pruned_accuracy(
     network: ArithmeticTransformer,
     data: InContextDataModule,
     by: Replacement = "zero",
-    kind: str = SETS[-1],
+    which: str = SETS[-1],
     part: str = "val",
 ) -> Tensor:
     """Return the accuracy (blocks, heads) that is left on a set when each head is taken out, see `pruned`."""
@@ -194,14 +195,14 @@ def pruned_accuracy(
         accuracies = []
         for head in range(block.attention.heads):  # type: ignore[union-attr, arg-type]
             with pruned(network, [(number, head)], by):
-                accuracies.append(accuracy(network, data, kind, part))
+                accuracies.append(accuracy(network, data, which, part))
         left.append(accuracies)
     return torch.tensor(left)
 
 
-def _rows(data: InContextDataModule, kind: str, part: str) -> Equations:
+def _rows(data: InContextDataModule, which: str, part: str) -> Equations:
     rows = data.part(part)
-    chosen = rows.at(rows.kinds == SETS.index(kind))
+    chosen = rows.at(rows.sets == SETS.index(which))
     return Equations(chosen.tokens, chosen.answers)
 
 

@@ -17,6 +17,7 @@ from grok_lightning.in_context import (
     pruned_accuracy,
     queries,
     shot_grid,
+    similarities,
 )
 from grok_lightning.networks import ArithmeticTransformer, head_outputs
 
@@ -111,7 +112,7 @@ def transformer(data, seed=0, **options):
 
 def rows_of(data, kind, part):
     rows = data.parts[part]
-    chosen = rows.kinds == SETS.index(kind)
+    chosen = rows.sets == SETS.index(kind)
     return rows.tokens[chosen], rows.answers[chosen].numpy()
 
 
@@ -366,6 +367,20 @@ def test_a_wrong_block_is_refused():
         head_vectors(transformer(data), data, (1, 1), 6, (0, 0))
 
 
+@pytest.mark.parametrize("dtype", [torch.double, torch.float, torch.bfloat16])
+def test_similarities_are_correlations_of_rows(dtype):
+    vectors = torch.randn(6, 9, generator=torch.Generator().manual_seed(0)).to(dtype)
+    vectors[1], vectors[2], vectors[3] = 2 * vectors[0], -vectors[0], vectors[0] + 1
+    found = similarities(vectors)
+    np.testing.assert_allclose(found, np.corrcoef(vectors.double()), atol=1e-6)
+    np.testing.assert_allclose(found[0, :4], [1, 1, -1, 1], atol=1e-2)
+
+
+def test_what_does_not_vary_is_similar_to_nothing():
+    found = similarities(torch.stack([torch.ones(4), torch.arange(4.0)]))
+    np.testing.assert_allclose(found, [[0, 0], [0, 1]], atol=1e-6)
+
+
 @pytest.mark.parametrize("modulus", [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31])
 def test_logarithms_are_exponents_of_one_generator(modulus):
     logarithms = discrete_logarithms(modulus).tolist()
@@ -389,7 +404,7 @@ def test_accuracy_without_a_head_is_that_of_a_network_with_zeros_for_it(kind, pa
     data = sequences()
     network = transformer(data)
     whole = right_of(network, data, kind, part)
-    left = pruned_accuracy(network, data, kind=kind, part=part)
+    left = pruned_accuracy(network, data, which=kind, part=part)
     assert left.shape == (2, 2)
     for block, head in product(range(2), range(2)):
         without = copy.deepcopy(network)

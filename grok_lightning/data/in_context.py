@@ -25,12 +25,12 @@ class Sequences(NamedTuple):
     Attributes:
         tokens: Token numbers `(rows, length)`, inputs and values by turns; the last value is not among them.
         answers: All values `(rows, examples)`.
-        kinds: Number of the set, of `SETS`, that each sequence is of `(rows,)`.
+        sets: Number of the set, of `SETS`, that each sequence is of `(rows,)`.
     """
 
     tokens: Tensor
     answers: Tensor
-    kinds: Tensor
+    sets: Tensor
 
     def __len__(self) -> int:  # the number of sequences, not of fields
         return len(self.answers)
@@ -200,9 +200,9 @@ class InContextDataModule(TokenDataModule):
             for functions in (known, new)
             for inputs in (self.known_inputs, self.new_inputs)
         ]
-        kinds = [torch.full((len(its.answers),), kind, device="cpu") for kind, its in enumerate(drawn)]
+        sets = [torch.full((len(its.answers),), place, device="cpu") for place, its in enumerate(drawn)]
         tokens, answers = (torch.cat(tensors) for tensors in zip(*drawn, strict=True))
-        return Sequences(tokens, answers, torch.cat(kinds))
+        return Sequences(tokens, answers, torch.cat(sets))
 
     def _draw(self, functions: Tensor, inputs: Tensor, generator: torch.Generator) -> Equations:
         lists = -(-self.evaluation_size // len(functions))

@@ -40,22 +40,22 @@ class ShotMetrics(Metric):
         self.add_state("right", torch.zeros(by_shots, dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("rows", torch.zeros(len(self.sets), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, kinds: Tensor, losses: Tensor, predictions: Tensor, answers: Tensor) -> None:
+    def update(self, sets: Tensor, losses: Tensor, predictions: Tensor, answers: Tensor) -> None:
         """Add a batch.
 
         Args:
-            kinds: Number of the set of each sequence `(batch,)`.
+            sets: Number of the set of each sequence `(batch,)`.
             losses: Loss of each answer `(batch, examples)`.
             predictions: Token numbers with the largest logits `(batch, examples)`.
             answers: Token numbers of the answers `(batch, examples)`.
         """
-        is_kind = kinds[:, None] == torch.arange(len(self.sets), device=kinds.device)
+        is_in = sets[:, None] == torch.arange(len(self.sets), device=sets.device)
         # A product of matrices would round, and spread a loss that is NaN to other sets. Not in place: a network in
         # half precision takes this state along, and a sum in half precision stops growing.
-        by_set = torch.where(is_kind[..., None], losses.detach().float()[:, None], 0.0)
+        by_set = torch.where(is_in[..., None], losses.detach().float()[:, None], 0.0)
         self.loss_sum = self.loss_sum + by_set.sum(0)
-        self.right += (is_kind[..., None] & (predictions == answers)[:, None]).sum(0)
-        self.rows += is_kind.sum(0)
+        self.right += (is_in[..., None] & (predictions == answers)[:, None]).sum(0)
+        self.rows += is_in.sum(0)
 
     def accuracy_by_shots(self) -> Tensor:
         """Return the share of right answers after k = 0, 1, … examples `(sets, examples)`, NaN for an empty set."""

@@ -35,7 +35,6 @@ def attention_maps(network: ArithmeticTransformer, tokens: Tensor) -> list[Tenso
 
 
 @torch.no_grad()
-@torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]
 def head_outputs(network: ArithmeticTransformer, tokens: Tensor, block: int, at: Places = ALL) -> Tensor:
     """Return what each head of a block adds to the residual stream (batch, length, heads, width), biases left out.
 
@@ -78,9 +77,7 @@ def pruned(
     require_choice("by", by, Replacement)
     chosen: dict[int, list[int]] = {}
     for block, head in heads:
-        attention = _attention(network, block)
-        if not 0 <= head < attention.heads:
-            raise ValueError(f"Block {block} has heads 0 to {attention.heads - 1}, got {head}.")
+        check_head(network, block, head)
         chosen.setdefault(block, []).append(head)
     with _uncompiled(), ExitStack() as hooks:
         for block, its in chosen.items():
@@ -88,6 +85,17 @@ def pruned(
             handle = attention.output.register_forward_pre_hook(_Without(its, attention.head_width, by))
             hooks.callback(handle.remove)
         yield
+
+
+def check_head(network: ArithmeticTransformer, block: int, head: int) -> None:
+    """Refuse a head that a network has not.
+
+    Raises:
+        ValueError: If there is no such block, or the block has no such head.
+    """
+    heads = _attention(network, block).heads
+    if not 0 <= head < heads:
+        raise ValueError(f"Block {block} has heads 0 to {heads - 1}, got {head}.")
 
 
 class _Without:

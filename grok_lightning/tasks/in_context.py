@@ -100,7 +100,7 @@ class InContextTask(MeasuredTask):
         logits = self.forward(batch.tokens)
         losses = F.cross_entropy(logits.flatten(0, 1), batch.answers.flatten(), reduction="none")
         shots = self.measure(part, "shots")
-        shots.update(batch.kinds, losses.view_as(batch.answers), logits.argmax(-1), batch.answers)
+        shots.update(batch.sets, losses.view_as(batch.answers), logits.argmax(-1), batch.answers)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add where the network is read."""

@@ -45,7 +45,7 @@ class Plain:
         part = self.data.parts["val"]
         with torch.no_grad():
             logits = self.network(part.tokens, self.data.reads)
-        hardest = part.kinds == SETS.index("new_both")
+        hardest = part.sets == SETS.index("new_both")
         return float(self.task.loss(logits[hardest], part.answers[hardest]))
 
     def train(self) -> list[float]:

@@ -29,7 +29,14 @@ SIZES = {"batch_size": 24, "evaluation_functions": 4, "evaluation_size": 40}
 DATA = partial(LinearInContextDataModule, modulus=5, examples=4, functions=4, **SIZES)
 EXAMPLES = 4
 DRAWINGS = {
-    in_context_pictures: ("attention_map", "head_plane", "pruning_chart", "shot_curves", "shot_grids"),
+    in_context_pictures: (
+        "attention_map",
+        "head_plane",
+        "pruning_chart",
+        "shot_curves",
+        "shot_grids",
+        "similarity_map",
+    ),
     progress_module: ("shot_history",),
 }
 
@@ -50,7 +57,7 @@ class Answers(Callback):
         rows = trainer.datamodule.parts["val"]
         with torch.no_grad():
             said = [pl_module.network(row[None], pl_module.reads)[0].argmax(-1) for row in rows.tokens]
-        right, kinds = (torch.stack(said) == rows.answers).numpy(), rows.kinds.numpy()
+        right, kinds = (torch.stack(said) == rows.answers).numpy(), rows.sets.numpy()
         self.by_shots[trainer.global_step] = np.stack([right[kinds == kind].mean(0) for kind in range(4)])
 
 
@@ -283,6 +290,10 @@ def test_pictures_show_the_head_that_is_missed_most(train, drawn):
     assert labels["y"].tolist() == [y for _, y in pairs]
     assert labels["log x"].tolist() == [logarithms[x] for x, _ in pairs]
     assert labels["log y"].tolist() == [logarithms[y] for _, y in pairs]
+    ((cosines, title, edges),) = drawn["similarity_map"]
+    np.testing.assert_allclose(cosines, np.corrcoef(vectors), atol=1e-4)
+    assert title == f"head {head} of block {block}, missed most: queries x, y"
+    assert [*edges] == [5, 10, 15, 20]  # queries of one x stand together
 
 
 @pytest.mark.parametrize(("examples", "length"), [(4, 11), (12, 24)])
@@ -309,7 +320,7 @@ def is_a_picture(path):
 
 ALWAYS = {"attention_0.png", "pruning.png", "shots.csv", "shots.png", "shots_over_time.png"}
 PRIME = ALWAYS | {"explained.csv"}
-PAIRS = PRIME | {"grid.png", "head.png"}
+PAIRS = PRIME | {"grid.png", "head.png", "similarity.png"}
 SMALL = SIZES | {"evaluation_size": 8}
 COMPOSITE = partial(LinearInContextDataModule, 6, 4, 4, **SMALL)
 SINGLE = partial(LinearInContextDataModule, 7, 3, 3, "random", 1, **SMALL)
@@ -331,7 +342,7 @@ PERMUTATIONS = partial(OperationInContextDataModule, ["compose(3)"], ["conjugate
         (BITS, PAIRS, {"tied": True}),
         (RESIDUES, ALWAYS, {"dropout": 0.1}),
         (PERMUTATIONS, ALWAYS, {}),
-        (DATA, PAIRS - {"head.png"}, {"lr": 1e37}),  # which is not finite in the end
+        (DATA, PAIRS - {"head.png", "similarity.png"}, {"lr": 1e37}),  # which is not finite in the end
     ],
     ids=["pairs", "one_example", "composite", "single", "triple", "bits", "residues", "permutations", "diverged"],
 )

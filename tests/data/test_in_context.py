@@ -61,7 +61,7 @@ def tuples(tensor):
 
 def the_set(data, part, kind):
     rows = data.parts[part]
-    return rows.at(rows.kinds == SETS.index(kind))
+    return rows.at(rows.sets == SETS.index(kind))
 
 
 def hidden_in(sequences, candidates, modulus):
@@ -185,7 +185,7 @@ def test_the_four_sets_are_what_their_names_say(seed, functions, size):
     half = len(data.functions.new) // 2 + len(data.functions.new) % 2
     pools = dict(zip(PARTS, (tuples(data.functions.new)[:half], tuples(data.functions.new)[half:]), strict=True))
     for part in PARTS:
-        assert data.parts[part].kinds.bincount().shape == (4,)
+        assert data.parts[part].sets.bincount().shape == (4,)
         for kind in SETS:
             sequences = examples(the_set(data, part, kind))
             pool = tuples(data.functions.known) if kind in ("known", "new_inputs") else pools[part]
@@ -237,7 +237,7 @@ def test_validation_and_test_have_different_new_functions():
 )
 def test_the_size_of_a_set_is_rounded_up_to_equally_many_of_each_function(functions, size, expected):
     data = linear(evaluation_functions=functions, evaluation_size=size)
-    assert torch.bincount(data.parts["val"].kinds).tolist() == expected
+    assert torch.bincount(data.parts["val"].sets).tolist() == expected
 
 
 def test_sizes_are_told():
@@ -399,7 +399,7 @@ def test_sequences_of_rows_keep_their_fields_together():
     rows = part.at(torch.tensor([70, 3]))
     assert rows.tokens.tolist() == [part.tokens[70].tolist(), part.tokens[3].tolist()]
     assert rows.answers.tolist() == [part.answers[70].tolist(), part.answers[3].tolist()]
-    assert rows.kinds.tolist() == [2, 0]
+    assert rows.sets.tolist() == [2, 0]
     assert {tensor.device.type for tensor in part.to(torch.device("meta"))} == {"meta"}
 
 

@@ -126,7 +126,7 @@ def evaluated(network, data, part):
     network.eval()
     rows, values = data.parts[part], {}
     for number, name in enumerate(SETS):
-        found = measured(network, rows.at(rows.kinds == number))
+        found = measured(network, rows.at(rows.sets == number))
         values |= {f"{part}/{key}_{name}": value for key, value in found.items()}
     return values | {f"{part}/{key}": value for key, value in found.items()}  # of the last set
 
@@ -261,9 +261,9 @@ def test_the_metrics_of_the_four_sets_are_those_of_the_predictions(monkeypatch, 
         close(found, evaluated(task.network, data, part))
     rows = data.parts["val"]
     right = asked(task.network, rows.tokens).argmax(-1) == rows.answers.numpy()
-    assert row["val/accuracy_known"] == pytest.approx(right[rows.kinds == 0].mean())
+    assert row["val/accuracy_known"] == pytest.approx(right[rows.sets == 0].mean())
     assert row["val/last_accuracy"] == row["val/last_accuracy_new_both"]
-    assert row["val/last_accuracy"] == pytest.approx(right[rows.kinds == 3, -1].mean())
+    assert row["val/last_accuracy"] == pytest.approx(right[rows.sets == 3, -1].mean())
 
 
 def test_the_train_accuracy_is_the_mean_over_the_batches_since_the_last_evaluation():
