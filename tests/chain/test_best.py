@@ -19,6 +19,7 @@ from grok_lightning.chain.plan import check_recipe, make_plan
 from grok_lightning.chain.recipe import load_recipe
 from grok_lightning.chain.transfer import transfer_table
 from grok_lightning.chain.weights import read_weights, save_weights
+from grok_lightning.cli import main
 from grok_lightning.logger import read_metrics
 
 TABLE = "embedding.table.weight"
@@ -238,6 +239,21 @@ def test_a_finished_run_is_opened_with_the_best_weights(finished, monkeypatch):
     tokens = opened["best"].data.parts["val"].tokens
     assert not torch.equal(opened["best"].network(tokens), opened["last"].network(tokens))
     assert torch.equal(load(folder).network(tokens), opened["last"].network(tokens))
+
+
+def test_the_commands_evaluate_with_the_weights_they_are_told(finished, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(finished.folder))
+    monkeypatch.setenv("COLUMNS", "400")
+    folder = finished.run("donor")
+    metrics = read_metrics(folder)["val/loss"]
+    said = {}
+    for which in ("last", "best"):
+        assert main(["validate", str(folder), "--weights", which]) == 0
+        header, row = capsys.readouterr().out.strip().splitlines()
+        said[which] = dict(zip(header.split(), row.split(), strict=True))
+    for which, step in (("last", 20), ("best", 10)):
+        logged = metrics.values[metrics.steps.index(step)]
+        assert float(said[which]["val/loss"]) == pytest.approx(logged, rel=1e-4)
 
 
 def test_best_weights_know_their_vocabulary_and_what_is_tied(finished, tmp_path):
