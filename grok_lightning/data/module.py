@@ -122,5 +122,5 @@ def check_choice(key: str, value: str, known: Any) -> None:
     """
     choices = get_args(known)
     if value not in choices:
-        nearest = get_close_matches(value, choices, n=1, cutoff=0)[0]
+        nearest = get_close_matches(str(value), choices, n=1, cutoff=0)[0]
         raise ValueError(f"{key} is {value!r}; expected one of {list(choices)}; did you mean {nearest!r}?")
