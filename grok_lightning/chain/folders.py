@@ -10,9 +10,10 @@ from typing import Any
 from grok_lightning.chain.axes import VARY
 from grok_lightning.chain.continuation import passes_through
 from grok_lightning.chain.faults import ChainError, unwritable
+from grok_lightning.chain.fingerprint import decisive
 from grok_lightning.chain.manifest import Manifest, all_manifests, read_manifest, write_atomically
 from grok_lightning.chain.merge import Config, parse_yaml, read_config
-from grok_lightning.chain.plan import Run, decisive
+from grok_lightning.chain.plan import Run
 from grok_lightning.chain.recipe import Recipe, dump_recipe
 
 RECIPE_FILE = "recipe.yaml"

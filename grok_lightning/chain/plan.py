@@ -1,14 +1,13 @@
 """A checked recipe becomes runs: each a complete config with a seed and a fingerprint."""
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from grok_lightning.callbacks import BestWeights
-from grok_lightning.chain.build import RunCLI, as_list, connect, data_sizes
+from grok_lightning.chain.build import RunCLI, connect, data_sizes
 from grok_lightning.chain.faults import ChainError, Fault, RecipeError
+from grok_lightning.chain.fingerprint import decisive, digest
 from grok_lightning.chain.launcher import check_processes, spare_devices
 from grok_lightning.chain.manifest import package_versions
 from grok_lightning.chain.merge import Config
@@ -16,27 +15,6 @@ from grok_lightning.chain.recipe import Recipe, Stage, TransferSpec, is_file_sou
 from grok_lightning.chain.schema import KnownBlocks, config_faults
 from grok_lightning.chain.transfer import plan_transfers
 from grok_lightning.chain.weights import Weights, read_weights, weights_of
-
-IGNORED_BY_FINGERPRINT = {
-    "stage": ("replicates", "compare_to"),
-    "trainer": (
-        "logger",
-        "enable_progress_bar",
-        "enable_model_summary",
-        "enable_autolog_hparams",
-        "model_registry",
-        "log_every_n_steps",
-        "profiler",
-        "accelerator",
-        "devices",
-        "num_nodes",
-        "strategy",
-        "default_root_dir",
-    ),
-    "trainer.callbacks": ("RunCheckpoint", "StageProgress"),
-    "InContextTask": ("accumulate", "compiled"),
-}
-"""Keys that change rounding or display only, so that a run is found again whatever they say."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +54,9 @@ class Run:
 
     def __post_init__(self) -> None:
         content = self._identity()
-        object.__setattr__(self, "fingerprint", _digest(content))
+        object.__setattr__(self, "fingerprint", digest(content))
         trainer = {**content["config"]["trainer"], "max_steps": None}
-        object.__setattr__(self, "lineage", _digest({**content, "config": {**content["config"], "trainer": trainer}}))
+        object.__setattr__(self, "lineage", digest({**content, "config": {**content["config"], "trainer": trainer}}))
 
     @property
     def folder_name(self) -> str:
@@ -103,28 +81,6 @@ class Run:
     def _identity(self) -> dict[str, Any]:
         transfers = [[d.fingerprint, *d.spec.decisive] for d in self.donors]
         return {"config": decisive(self.typed), "transfers": transfers, "versions": package_versions()}
-
-
-def decisive(config: Config) -> Config:
-    """Return what of a stage's config, typed or as written, decides the numbers of its runs."""
-    config, trainer = _without(config, "stage"), _without(config.get("trainer") or {}, "trainer")
-    callbacks = as_list(trainer.get("callbacks"))
-    names = [item["class_path"] if isinstance(item, dict) else str(item) for item in callbacks]
-    ignored = IGNORED_BY_FINGERPRINT["trainer.callbacks"]
-    kept = [item for item, name in zip(callbacks, names, strict=True) if name.rpartition(".")[2] not in ignored]
-    model: Config = config["model"] if isinstance(config.get("model"), dict) else {}
-    name = str(model.get("class_path")).rpartition(".")[2]
-    if name in IGNORED_BY_FINGERPRINT:
-        config = {**config, "model": {**model, "init_args": _without(model.get("init_args") or {}, name)}}
-    return {**config, "trainer": {**trainer, "callbacks": kept}}
-
-
-def _without(config: Config, section: str) -> Config:
-    return {key: value for key, value in config.items() if key not in IGNORED_BY_FINGERPRINT[section]}
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

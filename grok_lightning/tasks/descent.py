@@ -1,9 +1,14 @@
-"""One optimiser step within a chunk: by Lightning, or straight where Lightning would only ask who wants to know."""
+"""One optimiser step within a chunk.
+
+Its gradients are those of a batch, or of its parts added up; the step is Lightning's, or straight where Lightning would
+only ask who wants to know.
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import Precision
@@ -32,6 +37,36 @@ def gradient_scale(module: LightningModule) -> float:
     return 1.0 if scaler is None else float(scaler.get_scale())
 
 
+def descend(task: Any, tokens: Tensor, answers: Tensor, backward: Backward) -> tuple[Tensor, Tensor]:
+    """Add up the gradients of a batch, in as many equal parts as the task says, one after another.
+
+    Args:
+        task: A `NetworkTask`.
+        tokens: Token numbers (batch, length).
+        answers: Answers (batch, …).
+        backward: How the task backpropagates a loss.
+
+    Returns:
+        Mean loss () and predictions (batch, …).
+
+    Raises:
+        ValueError: If the parts are not equal.
+    """
+    parts = task.accumulate
+    if len(tokens) % parts:
+        raise ValueError(f"accumulate is {parts}; expected a divisor of the {len(tokens)} rows of a batch on a device")
+    seen = []
+    for number, (some, their) in enumerate(zip(tokens.chunk(parts), answers.chunk(parts), strict=True), start=1):
+        loss, predictions = task.step(some, their)
+        with nullcontext() if number == parts else unsynced(task):
+            objective = task.objective(loss, some)
+            backward(objective if parts == 1 else objective / parts)
+        seen.append((loss.detach(), predictions))
+    if parts == 1:
+        return seen[0]
+    return torch.stack([loss for loss, _ in seen]).mean(), torch.cat([predictions for _, predictions in seen])
+
+
 def unsynced(module: LightningModule) -> AbstractContextManager[Any]:
     """Return where a backward pass leaves its gradients on each device, to be added to by those that follow."""
     block = getattr(module.trainer.strategy, "block_backward_sync", nullcontext)
@@ -46,6 +81,12 @@ def is_listened_to(trainer: Trainer, module: LightningModule) -> bool:
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     by_module = any(is_overridden(hook, module, LightningModule) for hook in (*HOOKS, "backward"))
     return by_module or any(is_overridden(hook, each, Callback) for each in callbacks for hook in HOOKS)
+
+
+def _unsynced(module: LightningModule) -> AbstractContextManager[Any]:
+    """Return where a backward pass leaves its gradients on each device, to be added to by those that follow."""
+    block = getattr(module.trainer.strategy, "block_backward_sync", nullcontext)
+    return cast("AbstractContextManager[Any]", block())
 
 
 def _step(optimizer: LightningOptimizer) -> None:

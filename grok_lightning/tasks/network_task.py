@@ -1,7 +1,7 @@
 """What every task does: build its network from the data, train it chunk by chunk, keep its checkpoints complete."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from grok_lightning.callbacks import Evaluation, next_boundary
 from grok_lightning.circulants import symmetry_of
 from grok_lightning.networks import Network, freeze, frozen_rows, plain_named_parameters
 from grok_lightning.optim import ParameterRule, build_optimizer
-from grok_lightning.tasks.descent import Backward, descent_of, gradient_scale, unsynced
+from grok_lightning.tasks.descent import descend, descent_of, gradient_scale
 from grok_lightning.tasks.trainer_options import check_trainer
 
 CHECKPOINT_KEY = "grok_lightning"
@@ -181,7 +181,7 @@ class NetworkTask(LightningModule):
         seen = []
         for tokens, answers in zip(*chunk, strict=True):
             optimizer.zero_grad()
-            seen.append(self.descend(tokens, answers, backward))
+            seen.append(descend(self, tokens, answers, backward))
             if self.gradient_clip_norm is not None:
                 nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip_norm * gradient_scale(self))
             take_step(optimizer)
@@ -191,28 +191,6 @@ class NetworkTask(LightningModule):
             torch.clear_autocast_cache()
         losses, predictions = (torch.stack(column) for column in zip(*seen, strict=True))
         self.observe("train", losses, predictions, chunk.answers)
-
-    def descend(self, tokens: Tensor, answers: Tensor, backward: Backward) -> tuple[Tensor, Tensor]:
-        """Add up the gradients of a batch, part by part; return its loss () and predictions (batch, …).
-
-        Raises:
-            ValueError: If the parts are not equal.
-        """
-        parts = self.accumulate
-        if len(tokens) % parts:
-            raise ValueError(
-                f"accumulate is {parts}; expected a divisor of the {len(tokens)} rows of a batch on a device"
-            )
-        seen = []
-        for number, (some, their) in enumerate(zip(tokens.chunk(parts), answers.chunk(parts), strict=True), start=1):
-            loss, predictions = self.step(some, their)
-            with nullcontext() if number == parts else unsynced(self):
-                objective = self.objective(loss, some)
-                backward(objective if parts == 1 else objective / parts)
-            seen.append((loss.detach(), predictions))
-        if parts == 1:
-            return seen[0]
-        return torch.stack([loss for loss, _ in seen]).mean(), torch.cat([predictions for _, predictions in seen])
 
     def step(self, tokens: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
         """Return loss () and predictions `(batch, …)` of a batch to train on."""

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from grok_lightning.chain.faults import RecipeError
-from grok_lightning.chain.plan import check_recipe, decisive, make_plan
+from grok_lightning.chain.fingerprint import decisive
+from grok_lightning.chain.plan import check_recipe, make_plan
 from grok_lightning.chain.recipe import load_recipe, parse_override
 
 
