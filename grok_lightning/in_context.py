@@ -53,8 +53,8 @@ def explained(
     Raises:
         ValueError: If the modulus is no prime.
     """
-    measure = ExplainedAnswers(data.modulus, data.examples)
-    measure.sync_on_compute = False  # only one of several processes may be asking
+    # Only one of several processes may be asking.
+    measure = ExplainedAnswers(data.modulus, data.examples, sync_on_compute=False)
     rows = _rows(data, which, part)
     said = predictions(network, data, rows.tokens).cpu()
     for tokens, answers, some in zip(*(torch.split(each.cpu(), AT_ONCE) for each in (*rows, said)), strict=True):

@@ -1,5 +1,7 @@
 """Which right answers the reference solvers explain, accumulated on the device."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,6 +26,7 @@ class ExplainedAnswers(Metric):
     Args:
         modulus: The modulus, a prime.
         examples: Answers of a sequence.
+        options: Options of every torchmetric, such as `sync_on_compute`.
 
     Raises:
         ValueError: If the modulus is no prime.
@@ -33,8 +36,8 @@ class ExplainedAnswers(Metric):
     rows: Tensor
     right: Tensor
 
-    def __init__(self, modulus: int, examples: int) -> None:
-        super().__init__()
+    def __init__(self, modulus: int, examples: int, **options: Any) -> None:
+        super().__init__(**options)
         check_prime(modulus)
         self.modulus, self.examples = modulus, examples
         for state in ("rows", "right"):
