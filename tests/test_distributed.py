@@ -373,7 +373,7 @@ def test_a_loss_that_is_nan_fails_its_run_and_the_others_go_on(lab, finished):
             ("--trainer.strategy", "ddp", "--trainer.devices", "3"),
             "a batch of 8 equations does not divide by 3 devices",
         ),
-        ((*PAIR, "--data.val_fraction", "1"), "the val part has 1 equations for 2 devices"),
+        ((*PAIR, "--data.val_fraction", "1"), "the val part has 1 rows for 2 devices"),
         ((*PAIR, "--stages.rows.trainer.devices", "1"), "stages.rows.trainer.devices: found 1: all stages are trained"),
     ],
 )

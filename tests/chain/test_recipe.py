@@ -231,7 +231,7 @@ def test_faults_of_a_recipe(faults, text, where, message):
         (
             "transfer: one",
             "transfer",
-            "expected a mapping with the keys from, parts, tokens, match, freeze; found 'one'",
+            "expected a mapping with the keys from, weights, parts, tokens, match, freeze; found 'one'",
         ),
         ("transfer: false", "transfer", "found false"),
         ("transfer: ''", "transfer", "found ''"),

@@ -543,7 +543,7 @@ trainer:
     - {{class_path: Evaluation, init_args: {{every_n_steps: 5}}}}
     - {{class_path: RunCheckpoint, init_args: {{every_n_steps: 5}}}}
     - {{class_path: InContextProgress, init_args: {{every_n_steps: 10}}}}
-    - stopping.Stops
+    - stops_in_context.Stops
 """
 
 
@@ -559,7 +559,7 @@ def command(lightning, tmp_path, monkeypatch):
     def run(folder, stops=None):
         folder.mkdir(exist_ok=True)
         (folder / "small.yaml").write_text(RECIPE)
-        (folder / "stopping.py").write_text(STOPPING)
+        (folder / "stops_in_context.py").write_text(STOPPING)
         with monkeypatch.context() as patch:
             patch.chdir(folder)
             if stops is not None:
