@@ -208,8 +208,8 @@ def test_a_fault_at_every_point_is_said_once(load):
         )
     assert str(caught.value).splitlines()[1:] == [
         "  modl: no such key; did you mean 'model'?",
-        "  stages.one[max_steps=1].transfer: expected a mapping with the keys from, weights, parts, tokens, match, freeze; found"
-        " 5 (also in one[max_steps=2])",
+        "  stages.one[max_steps=1].transfer: expected a mapping with the keys from, weights, parts, tokens, match, "
+        "freeze; found 5 (also in one[max_steps=2])",
     ]
 
 
