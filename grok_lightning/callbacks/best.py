@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from grok_lightning.callbacks.logged import logged
 from grok_lightning.networks import named_tensors, network_of
 
 
@@ -40,11 +41,7 @@ class BestWeights(Callback):
         """
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        if self.monitor not in trainer.callback_metrics:
-            raise ValueError(
-                f"BestWeights needs the metric {self.monitor}, which {type(pl_module).__name__} does not log"
-            )
-        value = float(trainer.callback_metrics[self.monitor])
+        value = logged(self, trainer, pl_module, self.monitor)
         if self.value is None or math.isnan(self.value) or value > self.value:
             tensors = named_tensors(network_of(pl_module))
             self.step, self.value = trainer.global_step, value

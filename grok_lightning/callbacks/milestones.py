@@ -2,6 +2,8 @@
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from grok_lightning.callbacks.logged import logged
+
 KIND = "val/accuracy_"
 """What the names of the accuracies by kind begin with, see `AccuracyByKind`."""
 
@@ -70,13 +72,10 @@ class Milestones(Callback):
         """
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        metrics = trainer.callback_metrics
-        if self.monitor not in metrics:
-            name = type(pl_module).__name__
-            raise ValueError(f"Milestones needs the metric {self.monitor}, which {name} does not log")
+        monitored, metrics = logged(self, trainer, pl_module, self.monitor), trainer.callback_metrics
         # The untrained network has no train/accuracy.
         train = float(metrics.get("train/accuracy", -1.0))
-        self.observe(trainer.global_step, train, float(metrics[self.monitor]))
+        self.observe(trainer.global_step, train, monitored)
         for name in (name for name in metrics if name.startswith(KIND)):
             self.observe_kind(trainer.global_step, name.removeprefix(KIND), float(metrics[name]))
         self._stop_if_sustained(trainer)

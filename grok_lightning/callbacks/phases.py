@@ -6,6 +6,7 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import nn
 
+from grok_lightning.callbacks.logged import logged
 from grok_lightning.data.in_context import SETS, require_sequences
 from grok_lightning.data.module import check_choice
 
@@ -75,11 +76,8 @@ class Phases(Callback):
         """
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        metrics = trainer.callback_metrics
-        names = {name: self.prefix + name for name in MARKS.values()}
-        if missing := [logged for logged in names.values() if logged not in metrics]:
-            raise ValueError(f"Phases needs the metric {missing[0]}, which {type(pl_module).__name__} does not log")
-        self.observe(trainer.global_step, {name: float(metrics[logged]) for name, logged in names.items()})
+        accuracies = {name: logged(self, trainer, pl_module, self.prefix + name) for name in MARKS.values()}
+        self.observe(trainer.global_step, accuracies)
         for logger in trainer.loggers:
             logger.log_metrics({"val/phase": float(self.phase)}, trainer.global_step)
 

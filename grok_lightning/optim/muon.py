@@ -11,8 +11,6 @@ from grok_lightning.optim.parameter_groups import matches, nearest_part
 
 FOLLOWED = ("lr", "weight_decay")
 """What schedulers and rules change in a group, and both optimisers follow."""
-
-
 TABLES = ("embedding", "classifier", "decoder.positions")
 """Parts whose matrices are no maps between hidden states."""
 
