@@ -17,6 +17,7 @@ import grok_lightning.tasks  # noqa: F401 - short class names in recipes are tho
 from grok_lightning.callbacks import StageInterrupted
 from grok_lightning.catalogue import find_recipe, recipe_names
 from grok_lightning.chain.build import RunCLI, quiet
+from grok_lightning.chain.choice import Choice
 from grok_lightning.chain.evaluate import EvaluateCommand, evaluate_run
 from grok_lightning.chain.faults import ChainError, RecipeError, nearest
 from grok_lightning.chain.folders import RunIndex
@@ -24,7 +25,7 @@ from grok_lightning.chain.interruption import heed_signals
 from grok_lightning.chain.launcher import complete_environment
 from grok_lightning.chain.locks import report_lock
 from grok_lightning.chain.over_seeds import save_all_over_seeds
-from grok_lightning.chain.phase import Choice, save_phases
+from grok_lightning.chain.phase import save_phases
 from grok_lightning.chain.picture import save_picture
 from grok_lightning.chain.plan import Run, check_recipe, make_plan
 from grok_lightning.chain.processes import joined_processes

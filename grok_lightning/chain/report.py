@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from grok_lightning.chain.categories import Counts, counts_in, in_order
 from grok_lightning.chain.comparison import compare
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.folders import LATEST_FILE, RECIPE_FILE
@@ -69,10 +71,15 @@ class Report:
 
     @property
     def names(self) -> list[str]:
-        """Names of the results that finished runs have and that are no text, `seconds` among them."""
-        results = [run.manifest.results for stage in self.findings for run in self.finished(stage)]
-        found = [name for each in results for name, value in each.items() if not isinstance(value, str)]
-        return [*dict.fromkeys(found), "seconds"]
+        """Names of the results that finished runs have and that are numbers or null, `seconds` among them."""
+        found = [name for name, value in self._results if isinstance(value, int | float | None)]
+        return [name for name in dict.fromkeys([*found, "seconds"]) if name not in self.categories]
+
+    @cached_property
+    def categories(self) -> dict[str, list[str]]:
+        """The categories of each result that is no number but one of them, or counts of them, by its name."""
+        names = dict.fromkeys(name for name, value in self._results if counts_in(value))
+        return {name: in_order(counts_in(value) for its, value in self._results if its == name) for name in names}
 
     def finished(self, stage: str) -> list[Finding]:
         """Return the finished runs of a stage."""
@@ -91,6 +98,13 @@ class Report:
         if is_milestone(name):
             values = [math.inf if value is None else value for value in values]
         return [value if math.isfinite(value) else math.inf for value in values if isinstance(value, int | float)]
+
+    def counts(self, stage: str, name: str) -> Counts:
+        """Return how often the finished runs of a stage found each category of a result, of those that they name."""
+        found = [counts_in(run.value(name)) for run in self.finished(stage)]
+        named = {category for each in found for category in each}
+        ordered = [category for category in self.categories.get(name, ()) if category in named]
+        return {category: sum(each.get(category, 0) for each in found) for category in ordered}
 
     def quartiles(self, stage: str, name: str) -> tuple[float, float, float]:
         """Return first quartile, median and third quartile of a result over the finished runs, which must be some.
@@ -128,6 +142,12 @@ class Report:
         """Return the report as plain data."""
         return {"recipe": self.name, "stages": {stage: self._stage_json(stage) for stage in self.findings}}
 
+    @property
+    def _results(self) -> list[tuple[str, Any]]:
+        """Every result of every finished run, with its name."""
+        finished = [run for stage in self.findings for run in self.finished(stage)]
+        return [result for run in finished for result in run.manifest.results.items()]
+
     def _findings(self, stage: Stage) -> list[Finding]:
         found = [(read_manifest(folder), folder) for folder in (self.folder / stage.folder).glob("seed_*")]
         findings = [Finding(manifest, folder) for manifest, folder in found if manifest is not None]
@@ -145,6 +165,7 @@ class Report:
 
     def _stage_json(self, stage: str) -> dict[str, Any]:
         found = {name: self.quartiles(stage, name) for name in SUMMARISED if self.values(stage, name)}
+        counts = {name: self.counts(stage, name) for name in self.categories}
         point = self.recipe.stages[stage].point
         return {
             **({"point": dict(point)} if point else {}),
@@ -152,6 +173,7 @@ class Report:
             "planned": self.planned(stage),
             "median": {name: plain(found[name][1]) if name in found else None for name in SUMMARISED},
             "quartiles": {name: list(map(plain, levels[::2])) for name, levels in found.items()},
+            "counts": {name: its for name, its in counts.items() if its},
             "compare_to": self.recipe.stages[stage].compare_to,
             "speedup": self.speedup(stage),
             "speedup_with_donor": self.speedup(stage, with_donor=True) if self.has_donors(stage) else None,

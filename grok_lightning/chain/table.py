@@ -9,6 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from grok_lightning.chain.categories import Counts
 from grok_lightning.chain.faults import unwritable
 from grok_lightning.chain.manifest import write_atomically
 from grok_lightning.chain.report import Report
@@ -16,14 +17,15 @@ from grok_lightning.statistics import quartiles
 
 COLUMNS = ("stage", "runs", "grokked at", "sustained at", "seconds", "test accuracy", "speed-up", "with donor")
 """Steps, seconds and accuracies are medians with their quartiles over seeds, a median step is Kaplan and Meier's where
-some seeds never reached it; speed-ups are medians over pairs of seeds with a 95 % bootstrap interval."""
+some seeds never reached it; speed-ups are medians over pairs of seeds with a 95 % bootstrap interval. A column for each
+result that is a category follows, with how often each was found."""
 
 
 def terminal_table(report: Report) -> Table:
     """Return a report as a table for the terminal."""
     table = Table(title=report.name, title_justify="left", box=box.SIMPLE_HEAD)
-    for index, column in enumerate(COLUMNS):
-        table.add_column(column, justify="right" if index else "left")
+    for column, is_number in _columns(report):
+        table.add_column(escape(column), justify="right" if is_number else "left")
     for row in _rows(report):
         table.add_row(*map(escape, row))
     return table
@@ -31,7 +33,9 @@ def terminal_table(report: Report) -> Table:
 
 def markdown_table(report: Report) -> str:
     """Return a report as a Markdown table."""
-    rows = [COLUMNS, ["---", *["---:"] * (len(COLUMNS) - 1)], *_rows(report)]
+    columns = _columns(report)
+    rows = [[column for column, _ in columns], ["---:" if is_number else "---" for _, is_number in columns]]
+    rows += [[cell.replace("|", "\\|") for cell in row] for row in _rows(report)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
@@ -49,6 +53,12 @@ def save_report(report: Report) -> None:
         raise unwritable(report.folder, error) from None
 
 
+def _columns(report: Report) -> list[tuple[str, bool]]:
+    """Return the names of the columns, each with whether it has numbers."""
+    numbers = [(column, column != "stage") for column in COLUMNS]
+    return [*numbers, *((name.replace("_", " "), False) for name in report.categories)]
+
+
 def _rows(report: Report) -> list[list[str]]:
     return [
         [
@@ -60,6 +70,7 @@ def _rows(report: Report) -> list[list[str]]:
             _spread(report.values(stage, "test_accuracy"), "{:.4f}".format),
             _times(report.speedup(stage)),
             _times(report.speedup(stage, with_donor=True)) if report.has_donors(stage) else "",
+            *(_categories(report.counts(stage, name)) for name in report.categories),
         ]
         for stage in report.findings
     ]
@@ -91,6 +102,10 @@ def _spread(values: list[float], show: Callable[[float], str]) -> str:
 
 def _step(value: float) -> str:
     return f"{value:.0f}" if math.isfinite(value) else "never"
+
+
+def _categories(counts: Counts) -> str:
+    return ", ".join(f"{category} {number}" for category, number in counts.items() if number) or "–"
 
 
 def _times(speedup: dict[str, Any] | None) -> str:

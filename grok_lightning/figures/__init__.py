@@ -13,6 +13,7 @@ from grok_lightning.figures.features import feature_matrices, progress_curves
 from grok_lightning.figures.heads import attention_map, head_plane, pruning_chart, similarity_map
 from grok_lightning.figures.kshot import shot_grids
 from grok_lightning.figures.phase import PhaseAxis, phase_diagram
+from grok_lightning.figures.shares import share_bars
 from grok_lightning.figures.shots import shot_curves, shot_history
 from grok_lightning.figures.style import PALETTE
 from grok_lightning.figures.threshold import result_curves
@@ -32,6 +33,7 @@ __all__ = [
     "progress_curves",
     "pruning_chart",
     "result_curves",
+    "share_bars",
     "shot_curves",
     "shot_grids",
     "shot_history",

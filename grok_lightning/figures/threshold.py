@@ -57,7 +57,7 @@ def result_curves(
     at = np.arange(count) if places is None else np.array(places, dtype=float)
     order = np.argsort(at)
     stages = np.stack(list(levels.values()))[:, order]
-    _value_axis(axes, at[order], [across.labels[place] for place in order], numeric=places is not None)
+    value_axis(axes, at[order], [across.labels[place] for place in order], numeric=places is not None)
     _result_axis(axes, stages, quantity)
     _draw_stages(axes, at[order], stages)
     _name(figure, axes, list(levels), stages)
@@ -65,7 +65,7 @@ def result_curves(
     return figure
 
 
-def _value_axis(axes: Axes, at: NDArray[Any], labels: Sequence[str], numeric: bool) -> None:
+def value_axis(axes: Axes, at: NDArray[Any], labels: Sequence[str], numeric: bool) -> None:
     """Names the values; those that would touch the one before are aslant, or left out if they are numbers."""
     if numeric:
         _scale(axes, at)

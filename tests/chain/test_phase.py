@@ -9,10 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from grok_lightning.chain.choice import Choice
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.manifest import Manifest
-from grok_lightning.chain.phase import Choice, lines, phases, save_phases
+from grok_lightning.chain.phase import lines, phases, save_phases
 from grok_lightning.chain.report import Report
+from grok_lightning.chain.shares import shares
 from grok_lightning.cli import main
 from grok_lightning.figures import PhaseAxis
 
@@ -42,6 +44,9 @@ class Grid:
 
     def lines(self, *choice):
         return list(lines(Report(self.folder), Choice(*choice)))
+
+    def shares(self, *choice):
+        return list(shares(Report(self.folder), Choice(*choice)))
 
 
 @pytest.fixture
@@ -200,7 +205,8 @@ def test_only_numbers_have_places(tmp_path, values, places):
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        (("orientation",), "--phase orientation: no run has such a result; there is seconds, steps, sustained_at"),
+        (("colour",), "--phase colour: no run has such a result; there is orientation, seconds, steps, sustained_at"),
+        (("orientaton",), "--phase orientaton: no run has such a result; did you mean 'orientation'?"),
         (("sustaned_at",), "--phase sustaned_at: no run has such a result; did you mean 'sustained_at'?"),
         (("sustained_at", "model.a"), "--across model.a: no such axis; there is a, b"),
         (("sustained_at", None, "c"), "--up c: no such axis; there is a, b"),
@@ -208,8 +214,8 @@ def test_only_numbers_have_places(tmp_path, values, places):
     ],
 )
 def test_what_cannot_be_shown(grid, choice, message):
-    grid.add("a=1,b=x", 10, orientation="diagonal")  # a text can be no colour
-    for find in (grid.diagrams, grid.lines):
+    grid.add("a=1,b=x", 10, orientation="diagonal")
+    for find in (grid.diagrams, grid.lines, grid.shares):
         with pytest.raises(ChainError) as caught:
             find(*choice)
         assert str(caught.value) == message
@@ -219,6 +225,8 @@ def test_a_recipe_that_varies_nothing_has_no_diagram(tmp_path):
     grid = Grid(tmp_path, {})
     with pytest.raises(ChainError, match=r"run_000: its recipe varies nothing; a phase diagram needs `vary`"):
         grid.diagrams()
+    with pytest.raises(ChainError, match=r"run_000: its recipe varies nothing; a phase diagram needs `vary`"):
+        grid.shares()
 
 
 def test_before_any_run_is_finished_there_are_only_seconds_to_show(grid):
@@ -227,6 +235,64 @@ def test_before_any_run_is_finished_there_are_only_seconds_to_show(grid):
         grid.diagrams()
     (diagram,) = grid.diagrams("seconds")
     assert np.isnan(diagram.medians).all()
+
+
+# categories
+
+
+def test_stages_with_a_single_axis_have_a_panel_each(tmp_path):
+    grid = Grid(tmp_path, {"model.a": [4, 1, 2]}, {"one": {}, "two": {}})
+    grid.add("a=1", 5, 5, stage="one", structure={"circle": 2, "grid": 13, "other": 1})
+    grid.add("a=4", 5, stage="one", structure="other").add("a=2", 5, stage="one", structure=None)
+    grid.add("a=2", 5, stage="two", structure="grid").add("a=4", 5, stage="two", status="failed", structure="grid")
+    (bars,) = grid.shares("structure")
+    assert (bars.stage, bars.point, bars.categories) == (None, {}, ["circle", "grid", "other"])
+    assert bars.across == PhaseAxis("a", ["1", "2", "4"])  # rising
+    assert list(bars.counts) == ["one", "two"]
+    np.testing.assert_array_equal(bars.counts["one"], [[4, 26, 2], [0, 0, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(bars.counts["two"], [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(["circle", "grid"]), max_size=4), min_size=6, max_size=6), st.booleans())
+def test_every_bar_is_of_the_runs_at_its_point(tmp_path_factory, cells, turned):
+    grid = Grid(tmp_path_factory.mktemp("bars"), {"model.a": [1, 2, 3], "data.b": ["y", "x"]})
+    for (b, a), cell in zip(product("yx", "123"), cells, strict=True):
+        for seed, category in enumerate(cell):
+            manifest = Manifest("study", "run", seed, f"{a}{b}{seed}", status="finished")
+            manifest.results = {"structure": category}
+            manifest.write(grid.folder / "run" / f"a={a},b={b}" / f"seed_{seed}")
+    if not any(cells):
+        return
+    (bars,) = grid.shares("structure", "b" if turned else None)
+    # the values of the axis that goes up come from top to bottom; those of b are no numbers and keep their order
+    assert list(bars.counts) == (["a = 3", "a = 2", "a = 1"] if turned else ["b = x", "b = y"])
+    assert bars.categories == sorted({category for cell in cells for category in cell})
+    for (b, a), cell in zip(product("yx", "123"), cells, strict=True):
+        found = bars.counts[f"a = {a}"]["yx".index(b)] if turned else bars.counts[f"b = {b}"]["123".index(a)]
+        assert list(found) == [cell.count(category) for category in bars.categories]
+
+
+def test_more_axes_have_a_picture_of_bars_for_each_combination_of_the_others(tmp_path):
+    values = {"a": [1, 2], "b": [3, 4], "c": [5, 6], "d": [7, 8, 9]}
+    grid = Grid(tmp_path, {f"model.{name}": each for name, each in values.items()})
+    for a, b, c, d in product(*values.values()):
+        grid.add(f"a={a},b={b},c={c},d={d}", 1, structure={"circle": 1000 * a + 100 * b + 10 * c + d})
+    pictures = grid.shares("structure", "d", "b")
+    assert [bars.point for bars in pictures] == [{"a": a, "c": c} for a in "12" for c in "56"]
+    for bars in pictures:
+        a, c = int(bars.point["a"]), int(bars.point["c"])
+        expected = {f"b = {b}": [[1000 * a + 100 * b + 10 * c + d] for d in (7, 8, 9)] for b in (4, 3)}
+        assert {name: its.tolist() for name, its in bars.counts.items()} == expected
+        assert (bars.stage, bars.across, bars.categories) == ("run", PhaseAxis("d", ["7", "8", "9"]), ["circle"])
+
+
+def test_colours_are_those_of_one_order_in_all_pictures(tmp_path):
+    grid = Grid(tmp_path, {"stages.heir.model.a": [1, 2], "stages.donor.model.b": [1, 2]}, {"heir": {}, "donor": {}})
+    grid.add("a=1", 5, stage="heir", structure="grid").add("b=1", 5, stage="donor", structure="circle")
+    heir, donor = grid.shares("structure")
+    assert heir.categories == donor.categories == ["circle", "grid"]
+    assert (heir.counts["heir"].tolist(), donor.counts["donor"].tolist()) == ([[0, 1], [0, 0]], [[1, 0], [0, 0]])
 
 
 # files
@@ -241,7 +307,7 @@ def drawn(monkeypatch):
         calls.append(arguments)
         return Figure()
 
-    for name in ("phase_diagram", "result_curves"):
+    for name in ("phase_diagram", "result_curves", "share_bars"):
         monkeypatch.setattr(f"grok_lightning.chain.phase.{name}", draw)
     return calls
 
@@ -300,6 +366,30 @@ def test_the_picture_of_one_axis_has_its_name(tmp_path, drawn):
     assert levels["one"][0].tolist() == [0.75] * 3
     assert (across, places) == (PhaseAxis("train_fraction", ["0.5", "0.25"]), [0.5, 0.25])
     assert (quantity, title) == ("test accuracy", "study")
+
+
+def test_the_command_draws_a_category_as_bars(tmp_path, capsys):
+    vary = {"stages.donor.model.a": [1, 2], "stages.heir.data.b": ["x", "y"]}
+    grid = Grid(tmp_path, vary, STAGES).add("a=1", 6, stage="donor", structure={"circle": 2, "grid": 14})
+    assert main(["report", str(grid.folder), "--phase", "structure"]) == 0
+    files = sorted(path.name for path in grid.folder.glob("*.png"))
+    assert files == ["phase_structure_a.png", "phase_structure_heir.png"]
+    assert all((grid.folder / name).read_bytes().startswith(PNG) for name in files)
+    assert "phase_structure_heir.png" in "".join(capsys.readouterr().out.split())
+
+
+def test_each_picture_of_bars_has_its_name_and_title(tmp_path, drawn):
+    grid = Grid(tmp_path, {"model.a": [1, 2], "model.b": [1, 2], "model.c": ["p", "q"]})
+    grid.add("a=1,b=1,c=p", 5, main_structure="grid")
+    paths = save_phases(Report(grid.folder), Choice("main_structure"))
+    assert [path.name for path in paths] == [f"phase_main_structure_run_c={c}.png" for c in "pq"]
+    assert [arguments[1:] for arguments in drawn] == [
+        (PhaseAxis("a", ["1", "2"]), ["grid"], "main structure", f"study: run c={c}") for c in "pq"
+    ]
+    single = Grid(tmp_path / "single", {"model.a": [1, 2]}).add("a=1", 5, main_structure="grid")
+    (path,) = save_phases(Report(single.folder), Choice("main_structure"))
+    assert path.name == "phase_main_structure_a.png"
+    assert drawn[-1][1:] == (PhaseAxis("a", ["1", "2"]), ["grid"], "main structure", "study")
 
 
 def test_a_full_disk_is_told(grid, monkeypatch):

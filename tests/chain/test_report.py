@@ -1,5 +1,6 @@
 import json
 import math
+from collections import Counter
 from io import StringIO
 from statistics import median, median_low, quantiles
 
@@ -81,6 +82,7 @@ def test_the_shape_of_the_json(runs):
             "seconds": [1.5, 1.5],
             "test_accuracy": [1.0, 1.0],
         },
+        "counts": {},
         "compare_to": None,
         "speedup": None,
         "speedup_with_donor": None,
@@ -232,6 +234,70 @@ def test_results_that_are_no_numbers_have_no_values(runs):
     assert {"test_accuracy", "seconds"} < set(report.names)
 
 
+# categories
+
+
+def test_a_text_counts_once_and_a_mapping_with_its_numbers(runs):
+    runs.add("scratch", 0, structure="grid").add("scratch", 1, structure="circle").add("scratch", 2, structure="grid")
+    runs.add("middle", 0, structure={"circle": 2, "grid": 13, "other": 0}).add("middle", 1, structure="other")
+    runs.add("middle", 2, structure={"circle": 1.0, "grid": 15, "other": 0})
+    runs.add("transfer", 0, structure=None).add("transfer", 1)
+    report = Report(runs.folder)
+    assert report.counts("scratch", "structure") == {"circle": 1, "grid": 2}
+    assert report.counts("middle", "structure") == {"circle": 3, "grid": 28, "other": 1}
+    assert report.counts("transfer", "structure") == report.counts("scratch", "nothing") == {}
+    assert report.categories == {"structure": ["circle", "grid", "other"]}
+    assert "structure" not in report.names
+    found = json.loads(json.dumps(report.to_json()))["stages"]
+    assert found["middle"]["counts"] == {"structure": {"circle": 3, "grid": 28, "other": 1}}
+    assert found["transfer"]["counts"] == found["pretrain"]["counts"] == {}
+
+
+def test_only_finished_runs_are_counted(runs):
+    runs.add("scratch", 0, structure="grid").add("scratch", 1, status="failed", structure="circle")
+    assert runs.json["scratch"]["counts"] == {"structure": {"grid": 1}}
+
+
+def test_a_result_that_is_null_in_some_runs_and_a_category_in_others_is_a_category(runs):
+    runs.add("scratch", 0, structure=None).add("scratch", 1, structure="grid").add("middle", 0, structure=7)
+    report = Report(runs.folder)
+    assert report.counts("scratch", "structure") == {"grid": 1}
+    assert report.counts("middle", "structure") == {}
+    assert "structure" not in report.names
+
+
+def test_what_is_neither_number_nor_category_is_passed_by(runs):
+    runs.add("scratch", 0, losses=[1, 2], shares={"grid": 0.5}, flags={"fine": True}, nothing={}, below={"grid": -1})
+    report = Report(runs.folder)
+    assert report.categories == {}
+    assert report.names == ["steps", "sustained_at", "seconds"]
+    assert runs.json["scratch"]["counts"] == {}
+
+
+CATEGORIES = ("circle", "grid", "other", "a b")
+results = st.none() | st.sampled_from(CATEGORIES) | st.dictionaries(st.sampled_from(CATEGORIES), st.integers(0, 20))
+
+
+@given(st.dictionaries(st.sampled_from(list(STAGES)), st.lists(results, max_size=5)), st.randoms())
+def test_counts_are_those_of_all_runs_whichever_comes_first(tmp_path_factory, found, random):
+    runs = Runs(tmp_path_factory.mktemp("counts"))
+    shuffled = Runs(tmp_path_factory.mktemp("shuffled"))
+    for stage, its in found.items():
+        for folder, values in ((runs, its), (shuffled, random.sample(its, len(its)))):
+            for seed, value in enumerate(values):
+                folder.add(stage, seed, structure=value)
+    expected = {}
+    for stage in STAGES:
+        expected[stage] = Counter()
+        for value in found.get(stage, []):
+            expected[stage].update([value] if isinstance(value, str) else value or {})
+    report, other = Report(runs.folder), Report(shuffled.folder)
+    for stage in STAGES:
+        assert report.counts(stage, "structure") == expected[stage]
+        assert list(report.counts(stage, "structure").items()) == list(other.counts(stage, "structure").items())
+    assert report.categories == other.categories
+
+
 def test_runs_that_have_not_begun_are_planned(tmp_path):
     runs = Runs(tmp_path, {"scratch": {"replicates": 5}, "middle": {}}).add("scratch", 0, 5)
     runs.add("middle", 0, 5).add("middle", 1, 5)  # of an earlier command with --replicates 2
@@ -374,6 +440,32 @@ def test_the_terminal_shows_the_same_cells(runs):
     Console(file=shown, width=200).print(terminal_table(Report(runs.folder)))
     cells = [cell.strip() for cell in markdown_table(Report(runs.folder)).splitlines()[-1].split("|") if cell.strip()]
     assert " ".join(shown.getvalue().splitlines()[-2].split()) == " ".join(cells)
+
+
+def test_categories_have_a_column_each(runs):
+    runs.add("scratch", 0, 100, structure={"circle": 2, "grid": 13, "other": 1}, main_axis="a|b")
+    runs.add("scratch", 1, 100, structure={"circle": 0, "grid": 16, "other": 0})
+    runs.add("middle", 0, 100, structure={"circle": 0, "grid": 0, "other": 3}).add("transfer", 0, 100, structure=None)
+    head, rule, *rows = markdown_table(Report(runs.folder)).splitlines()
+    assert head.endswith("| with donor | structure | main axis |")
+    assert rule.endswith(" ---: | --- | --- |")
+    assert [row.removesuffix(" |").split(" | ")[-2:] for row in rows] == [
+        ["–", "–"],
+        ["circle 2, grid 29, other 1", "a\\|b 1"],
+        ["other 3", "–"],
+        ["–", "–"],
+    ]
+    shown = StringIO()
+    Console(file=shown, width=300).print(terminal_table(Report(runs.folder)))
+    lines = shown.getvalue().splitlines()
+    assert lines[2].split()[-3:] == ["structure", "main", "axis"]
+    assert " circle 2, grid 29, other 1   a|b 1 " in next(line for line in lines if "scratch" in line)
+
+
+def test_without_categories_there_is_no_column(runs):
+    runs.add("scratch", 0, 100, structure=None, shares={"grid": 0.5})
+    head = markdown_table(Report(runs.folder)).splitlines()[0]
+    assert head.endswith("| speed-up | with donor |")
 
 
 def test_the_report_is_saved_beside_the_runs(runs, monkeypatch):
