@@ -183,6 +183,11 @@ def _add_commands_around(commands: "argparse._SubParsersAction[_Parser]") -> Non
     report.add_argument("--phase", metavar="RESULT", help="draw a result of a varied recipe over its axes")
     report.add_argument("--across", metavar="AXIS", help="from left to right (default: the first)")
     report.add_argument("--up", metavar="AXIS", help="from bottom to top (default: the second)")
+    explore = commands.add_parser("explore", help="write a page that shows the embedding of a run over training")
+    explore.add_argument(
+        "run", type=Path, metavar="RUN", help="run folder, such as logs/<recipe>/run_000/<stage>/seed_0"
+    )
+    explore.add_argument("--to", type=Path, metavar="FILE", help="the page (default: explorer.html in the run folder)")
 
 
 def _run(arguments: argparse.Namespace, overrides: Sequence[Override]) -> int:
@@ -252,6 +257,8 @@ def _around(arguments: argparse.Namespace, overrides: Sequence[Override]) -> int
         return commands.describe(arguments.recipe)
     if arguments.command == "check":
         return commands.check(arguments.recipes)
+    if arguments.command == "explore":
+        return commands.explore(arguments.run, arguments.to)
     if arguments.phase:
         return commands.draw_phases(arguments.folder, arguments.phase, arguments.across, arguments.up)
     if arguments.across or arguments.up:

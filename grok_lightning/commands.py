@@ -210,6 +210,14 @@ def draw_phases(folder: Path, result: str, across: str | None, up: str | None) -
     return 0
 
 
+def explore(folder: Path, to: Path | None) -> int:
+    """Write the explorer's page of a finished run, and say where."""
+    from grok_lightning.explorer import save_page  # Plotly is read only where it is needed
+
+    print(save_page(folder, to))
+    return 0
+
+
 def _check_tiny(path: Path) -> None:
     try:
         check_recipe(load_recipe(path, tiny=True))

@@ -7,6 +7,7 @@ from grok_lightning.callbacks.checkpoint import RunCheckpoint, StageInterrupted,
 from grok_lightning.callbacks.enforced import EnforcedCirculant
 from grok_lightning.callbacks.evaluation import Evaluation
 from grok_lightning.callbacks.features import FeatureProgress
+from grok_lightning.callbacks.forces import MeasuredForces
 from grok_lightning.callbacks.in_context import InContextProgress
 from grok_lightning.callbacks.milestones import Milestones
 from grok_lightning.callbacks.phases import Phases
@@ -14,6 +15,7 @@ from grok_lightning.callbacks.pictures import AnswerGrid, PictureData, Pictures
 from grok_lightning.callbacks.progress import StageProgress
 from grok_lightning.callbacks.record import RunRecord
 from grok_lightning.callbacks.snapshots import Snapshots
+from grok_lightning.callbacks.structure import StructureProgress
 
 __all__ = [
     "AnswerGrid",
@@ -24,6 +26,7 @@ __all__ = [
     "Evaluation",
     "FeatureProgress",
     "InContextProgress",
+    "MeasuredForces",
     "Milestones",
     "Phases",
     "PictureData",
@@ -33,6 +36,7 @@ __all__ = [
     "Snapshots",
     "StageInterrupted",
     "StageProgress",
+    "StructureProgress",
     "newest_checkpoint",
     "next_boundary",
 ]

@@ -109,7 +109,8 @@ def plan_transfers(donors: Iterable[tuple[Weights, TransferSpec]], target: Weigh
             faults.append(f"{landing.name} is moved twice, by two transfers; let each move other parts or other tokens")
         moved[names] |= landing.filled
         frozen |= names if landing.frozen and landing.fills_all else set()
-    if not faults and frozen.issuperset(target.names) and frozen:
+    whole_numbers = {name for name, tensor in target.tensors.items() if not tensor.is_floating_point()}
+    if not faults and frozen and frozen | whole_numbers >= set(target.names):
         faults.append("all that the network has is moved and frozen: nothing is left to train")
     if faults:
         raise ChainError("\n".join(dict.fromkeys(faults)))

@@ -13,6 +13,7 @@ from grok_lightning.data.split import LARGEST_SPLIT_SEED, PARTS, check_validatio
 from grok_lightning.data.subset import TokenSubset
 from grok_lightning.data.vocabulary import Vocabulary
 from grok_lightning.operations import operation_table
+from grok_lightning.pair_sums import PairSums, Which
 
 NOISE_SEED = LARGEST_SPLIT_SEED + 1
 """Keeps the draw of wrong answers apart from the split."""
@@ -114,6 +115,13 @@ class BinaryOperationDataModule(EquationDataModule):
     def pairs(self) -> Tensor:
         """Operands `(rows, 2)` of every row, in the order of the table."""
         return (self.values >= 0).nonzero()
+
+    def pair_sums(self, part: Which = "all") -> PairSums:
+        """Return the pairs of elements whose vectors are added up, of the training equations or of the whole table."""
+        check_choice("part", part, Which)
+        rows = slice(None) if part == "all" else self.part_of_row == 0
+        a, b = self.pairs[rows].unbind(1)
+        return PairSums.of_equations(a, b, self._answers()[rows], len(self.table.elements))
 
     def make_parts(self) -> dict[str, Equations]:
         """Return the equations of each part."""

@@ -5,8 +5,10 @@ from grok_lightning.metrics.by_kind import AccuracyByKind
 from grok_lightning.metrics.correct_class import CorrectClassLoss
 from grok_lightning.metrics.explained import CLASSES, ExplainedAnswers
 from grok_lightning.metrics.features import AgopCorrelation, CirculantDeviation, FeatureAlignment
+from grok_lightning.metrics.forces import ExplainedGradient
 from grok_lightning.metrics.shots import ShotMetrics
 from grok_lightning.metrics.solvers import copying, modular_regression, ratio_matching
+from grok_lightning.metrics.structure import EmbeddingStructure
 
 __all__ = [
     "CLASSES",
@@ -15,7 +17,9 @@ __all__ = [
     "AnswerMetrics",
     "CirculantDeviation",
     "CorrectClassLoss",
+    "EmbeddingStructure",
     "ExplainedAnswers",
+    "ExplainedGradient",
     "FeatureAlignment",
     "ShotMetrics",
     "copying",

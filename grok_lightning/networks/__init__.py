@@ -8,6 +8,8 @@ from grok_lightning.networks.additive import AdditiveNetwork, exact_network
 from grok_lightning.networks.feature_machine import FeatureMachine
 from grok_lightning.networks.heads import attention_maps, head_outputs, pruned
 from grok_lightning.networks.network import Network
+from grok_lightning.networks.particles import ParticleSystem
+from grok_lightning.networks.planar import PlanarNetwork
 from grok_lightning.networks.quadratic import QuadraticMLP
 from grok_lightning.networks.rows import freeze, frozen_rows, joined_rows
 from grok_lightning.networks.tensors import (
@@ -26,6 +28,8 @@ __all__ = [
     "ArithmeticTransformer",
     "FeatureMachine",
     "Network",
+    "ParticleSystem",
+    "PlanarNetwork",
     "QuadraticMLP",
     "attention_maps",
     "exact_network",

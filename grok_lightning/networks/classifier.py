@@ -6,7 +6,16 @@ from grok_lightning.networks.arguments import require_choice, require_positive
 from grok_lightning.networks.mlp import Activation, activate
 
 
-class LinearClassifier(nn.Module):
+class Classifier(nn.Module):
+    """Whatever gives a logit for each token."""
+
+    @property
+    def token_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters with one row for each token: none, unless a subclass has some."""
+        return ()
+
+
+class LinearClassifier(Classifier):
     """One linear map to a logit for each token.
 
     Args:

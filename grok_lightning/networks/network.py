@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from grok_lightning.circulants import OperandSymmetry
 from grok_lightning.networks.agop import average_gradient_outer_product
 from grok_lightning.networks.arguments import require_positive
-from grok_lightning.networks.classifier import LinearClassifier
+from grok_lightning.networks.classifier import Classifier
 from grok_lightning.networks.embedding import Embedding
 
 
@@ -35,7 +35,7 @@ class Network(nn.Module):
         *,
         embedding: Embedding,
         decoder: nn.Module,
-        classifier: LinearClassifier,
+        classifier: Classifier,
     ) -> None:
         super().__init__()
         require_positive(vocabulary_size=vocabulary_size, length=length)
@@ -116,3 +116,7 @@ class Network(nn.Module):
     def token_vectors(self) -> Tensor:
         """Φ of every token (vocabulary, width), in the order of the vocabulary."""
         return self.embedding.vectors()
+
+    def vectors_by_copy(self) -> Tensor:
+        """Φ of every token in each of several systems side by side (copies, vocabulary, width): here there is one."""
+        return self.token_vectors()[None]

@@ -49,6 +49,7 @@ class QuadraticMLP(Network):
 
     embedding: PositionwiseEmbedding
     decoder: SquaredSum
+    classifier: LinearClassifier
 
     def __init__(self, vocabulary_size: int, length: int, *, width: int = 1024, inputs: Inputs = "one_hot") -> None:
         require_choice("inputs", inputs, Inputs)

@@ -62,6 +62,7 @@ class ArithmeticTransformer(Network):
     """
 
     decoder: Decoder
+    classifier: LinearClassifier
 
     def __init__(
         self,

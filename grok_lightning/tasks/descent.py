@@ -83,12 +83,6 @@ def is_listened_to(trainer: Trainer, module: LightningModule) -> bool:
     return by_module or any(is_overridden(hook, each, Callback) for each in callbacks for hook in HOOKS)
 
 
-def _unsynced(module: LightningModule) -> AbstractContextManager[Any]:
-    """Return where a backward pass leaves its gradients on each device, to be added to by those that follow."""
-    block = getattr(module.trainer.strategy, "block_backward_sync", nullcontext)
-    return cast("AbstractContextManager[Any]", block())
-
-
 def _step(optimizer: LightningOptimizer) -> None:
     optimizer._on_before_step()  # counts the step: max_steps and global_step go by it
     optimizer.optimizer.step()

@@ -161,6 +161,8 @@ class NetworkTask(LightningModule):
     def setup(self, stage: str) -> None:
         """Let chunks of batches end where something is due, and compile the network where that is asked for."""
         self.configure_model()  # Lightning does so only after this
+        # It would do this only after a checkpoint is loaded, whose double precision would be lost.
+        self.network = self.trainer.precision_plugin.convert_module(self.network)  # type: ignore[assignment]
         if stage == "fit":
             if self.compiled:
                 self.network.compile(dynamic=False)

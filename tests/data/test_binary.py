@@ -336,6 +336,46 @@ def test_what_does_not_divide_by_the_devices_is_refused():
         data.check(3)
 
 
+def pair_sums(data, which):
+    pairs = data.pair_sums(which)
+    return list(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.answers.tolist(), strict=True))
+
+
+def as_pairs(rows):
+    """The rows ((a, b), answer), whichever operand comes first."""
+    return sorted({(min(a, b), max(a, b), answer) for (a, b), answer in rows})
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("operation", INDEPENDENT)
+def test_pair_sums_are_those_of_the_table_or_of_the_training_equations(operation, layout):
+    data = build(operation, 7, layout=layout)
+    train = zip(pairs(data, "train"), data.parts["train"].answers.tolist(), strict=True)
+    assert pair_sums(data, "all") == as_pairs(table(INDEPENDENT[operation], 7).items())
+    assert pair_sums(data, "train") == as_pairs(train)
+    assert data.pair_sums().tokens == 7
+
+
+def test_a_pair_held_out_one_way_around_is_trained_the_other():
+    together, apart = (build("add", 11, unordered_split=flag) for flag in (True, False))
+    held_out = {(min(pair), max(pair)) for part in ("val", "test") for pair in pairs(together, part)}
+    assert held_out.isdisjoint((a, b) for a, b, _ in pair_sums(together, "train"))
+    held_out = {(min(pair), max(pair)) for part in ("val", "test") for pair in pairs(apart, part)}
+    assert not held_out.isdisjoint((a, b) for a, b, _ in pair_sums(apart, "train"))
+
+
+def test_pair_sums_of_the_training_part_have_its_wrong_answers():
+    clean, noisy = (build("add", 7, wrong_answers=count, unordered_split=True) for count in (0, 6))
+    train = zip(pairs(noisy, "train"), noisy.parts["train"].answers.tolist(), strict=True)
+    assert pair_sums(noisy, "train") == as_pairs(train) != pair_sums(clean, "train")
+
+
+def test_pair_sums_need_no_set_up():
+    torch.manual_seed(0)
+    bare = BinaryOperationDataModule("mul", 7, train_fraction=0.4)
+    assert pair_sums(bare, "train") == pair_sums(build("mul"), "train")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,0 +1,78 @@
+"""How much of what moves an embedding is clustering and alignment, at evaluations."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import nn
+
+from grok_lightning.callbacks.pictures import evaluating
+from grok_lightning.forces import Kernel
+from grok_lightning.metrics import ExplainedGradient
+from grok_lightning.metrics.forces import embedding_force
+from grok_lightning.networks import Network, ParticleSystem
+from grok_lightning.networks.arguments import require_choice
+from grok_lightning.networks.embedding import PositionwiseEmbedding
+from grok_lightning.pair_sums import pair_sums_of
+
+RANGES = (0.125, 0.25, 0.5, 1.0, 2.0)
+
+
+class MeasuredForces(Callback):
+    """Decomposes the force on a trained embedding into clustering and alignment, see `ExplainedGradient`.
+
+    The force is minus the gradient of the mean loss over the training equations to the vectors of the elements. The
+    formulae of the two tendencies are a reconstruction (`grok_lightning.forces`). Logged as `forces/…`.
+
+    Args:
+        kernel: How clustering falls off.
+        ranges: Ranges to try, in root mean square lengths of the pair sums; the one that explains most is taken.
+
+    Raises:
+        ValueError: If the kernel is not known or a range not positive; before training, if the data are not of binary
+            operations or the network has no gradient to one vector for each token.
+    """
+
+    def __init__(self, kernel: Kernel = "rational", ranges: Sequence[float] = RANGES) -> None:
+        require_choice("kernel", kernel, Kernel)
+        if not ranges or not all(reach > 0 for reach in ranges):
+            raise ValueError(f"ranges is {list(ranges)}; expected at least one, all of them positive")
+        self.kernel: Kernel = kernel
+        self.ranges = tuple(ranges)
+        self.metric: ExplainedGradient | None = None
+
+    def check_run(self, network: nn.Module, datamodule: LightningDataModule | None) -> None:
+        """Refuse what has no such force.
+
+        Raises:
+            ValueError: If that is so.
+        """
+        pair_sums_of(datamodule, "MeasuredForces", "train")
+        plain = isinstance(network, Network) and not isinstance(network.embedding, PositionwiseEmbedding)
+        if not plain or isinstance(network, ParticleSystem):
+            name = type(network).__name__
+            raise ValueError(f"MeasuredForces is for networks trained by gradients with one vector a token, not {name}")
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the pairs."""
+        network: Any = pl_module.network
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self.check_run(network, data)
+        pairs = pair_sums_of(data, "MeasuredForces", "train").to(pl_module.device)
+        self.metric = ExplainedGradient(pairs, self.kernel, self.ranges).to(pl_module.device)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure the force."""
+        if trainer.sanity_checking or trainer.state.fn != "fit" or self.metric is None:
+            return
+        task: Any = pl_module
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        train = data.part("train")
+        with evaluating(pl_module):
+            force, vectors = embedding_force(task.network, train.tokens, train.answers, task.loss)
+        elements = slice(self.metric.pairs.tokens)
+        self.metric.update(force[elements], vectors[elements])
+        measured = self.metric.compute()
+        self.metric.reset()
+        pl_module.log_dict({f"forces/{name}": value for name, value in measured.items() if math.isfinite(value)})
