@@ -33,7 +33,7 @@ from grok_lightning.chain.recipe import Recipe, dump_recipe, load_recipe, parse_
 from grok_lightning.chain.report import Report
 from grok_lightning.chain.schema import print_arguments
 from grok_lightning.chain.slurm import array_command
-from grok_lightning.chain.table import save_report, terminal_table
+from grok_lightning.chain.table import result_table, save_report, terminal_table
 from grok_lightning.chain.take import Place, Taker
 from grok_lightning.chain.team import Engine, Team, hire, plan_team, width
 from grok_lightning.chain.walk import Walk
@@ -192,13 +192,13 @@ def check(names: Sequence[str]) -> int:
     return code
 
 
-def report(folder: Path, as_json: bool) -> int:
-    """Say what the runs in a folder found."""
+def report(folder: Path, as_json: bool, results: Sequence[str] = ()) -> int:
+    """Say what the runs in a folder found: in short, as data, or some results alone."""
     found = Report(folder)
     if as_json:
         print(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
-        make_console().print(terminal_table(found))
+        make_console().print(result_table(found, results) if results else terminal_table(found))
     return 0
 
 

@@ -15,6 +15,7 @@ The force of clustering is −∂U_c/∂s_p. That of alignment is −|s_p| ∂U_
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -73,17 +74,53 @@ class Forces:
 
     def on_sums(self, sums: Tensor, weights: Tensor) -> Tensor:
         """The force (…, pairs, width) on each sum, whose weights are (pairs, pairs)."""
-        force = torch.zeros_like(sums)
+        force, geometry = torch.zeros_like(sums), Geometry(sums)
         if self.clustering:
-            force = force + self.clustering * clustering_force(sums, weights, self.range, self.kernel)
+            force = force + self.clustering * geometry.clustering(weights, self.range, self.kernel)
         if self.alignment:
-            force = force + self.alignment * alignment_force(sums, weights)
+            force = force + self.alignment * geometry.alignment(weights)
         return force
 
     def potential(self, sums: Tensor, weights: Tensor) -> Tensor:
         """The potential (…) of all sums together."""
         clustering = clustering_potential(sums, weights, self.range, self.kernel)
         return self.clustering * clustering + self.alignment * alignment_potential(sums, weights)
+
+
+class Geometry:
+    """Distances and directions of pair sums, from which the forces follow for any weights.
+
+    Args:
+        sums: The sums (…, pairs, width).
+    """
+
+    def __init__(self, sums: Tensor) -> None:
+        # Forces of clustering do not change; far from the origin their digits would cancel.
+        self.sums = sums - sums.mean(-2, keepdim=True)
+        self.lines = F.normalize(sums, dim=-1)
+
+    @cached_property
+    def squared_distances(self) -> Tensor:
+        """|s_p − s_q|² (…, pairs, pairs)."""
+        return squared_distances(self.sums, self.sums)
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """The cosines of θ_pq (…, pairs, pairs)."""
+        return self.lines @ self.lines.mT
+
+    def clustering(self, weights: Tensor, range: float, kernel: Kernel) -> Tensor:
+        """−∂U_c/∂s (…, pairs, width) for weights (pairs, pairs)."""
+        squares = self.squared_distances
+        slopes = (squares * (-0.5 / range**2)).exp_() if kernel == "gaussian" else (squares + range**2).reciprocal_()
+        pull = slopes.mul_(weights)
+        return STRENGTH / pull.shape[-1] * (pull @ self.sums - pull.sum(-1, keepdim=True) * self.sums)
+
+    def alignment(self, weights: Tensor) -> Tensor:
+        """−|s| ∂U_a/∂s (…, pairs, width) for weights (pairs, pairs)."""
+        pull = weights * self.cosines
+        turn = pull @ self.lines
+        return STRENGTH / pull.shape[-1] * (turn - pull.mul_(self.cosines).sum(-1, keepdim=True) * self.lines)
 
 
 def clustering_potential(sums: Tensor, weights: Tensor, range: float, kernel: Kernel = "gaussian") -> Tensor:
@@ -98,10 +135,7 @@ def clustering_potential(sums: Tensor, weights: Tensor, range: float, kernel: Ke
 
 def clustering_force(sums: Tensor, weights: Tensor, range: float, kernel: Kernel = "gaussian") -> Tensor:
     """−∂U_c/∂s (…, pairs, width): nearby sums with the same answer approach, others recede."""
-    squares = squared_distances(sums, sums)
-    pull = squares.mul_(-0.5 / range**2).exp_() if kernel == "gaussian" else squares.add_(range**2).reciprocal_()
-    pull = pull.mul_(weights)
-    return STRENGTH / sums.shape[-2] * (pull @ sums - pull.sum(-1, keepdim=True) * sums)
+    return Geometry(sums).clustering(weights, range, kernel)
 
 
 def alignment_potential(sums: Tensor, weights: Tensor) -> Tensor:
@@ -115,8 +149,4 @@ def alignment_force(sums: Tensor, weights: Tensor) -> Tensor:
 
     A sum at the origin has no direction and feels nothing.
     """
-    lines = F.normalize(sums, dim=-1)
-    cosines = lines @ lines.mT
-    pull = weights * cosines
-    turn = pull @ lines
-    return STRENGTH / sums.shape[-2] * (turn - pull.mul_(cosines).sum(-1, keepdim=True) * lines)
+    return Geometry(sums).alignment(weights)

@@ -1,5 +1,6 @@
 """Sums of the vectors of two tokens: what a network sees of an equation where embeddings add up."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,6 +54,11 @@ class PairSums:
     def of(self, vectors: Tensor) -> Tensor:
         """The sums (…, pairs, width) of the vectors of tokens (…, tokens, width)."""
         return vectors[..., self.first, :] + vectors[..., self.second, :]
+
+    def slices(self, largest: int) -> Iterator["PairSums"]:
+        """Yield the pairs in slices of at most so many."""
+        for rows in torch.split(torch.arange(len(self), device=self.answers.device), largest):
+            yield PairSums(self.first[rows], self.second[rows], self.answers[rows], self.tokens)
 
     def apart_from(self, asked: "PairSums", vectors: Tensor) -> Tensor:
         """Squared distances (…, asked, pairs) of these sums from those of other pairs; of a pair from itself infinite.

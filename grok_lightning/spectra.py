@@ -130,6 +130,13 @@ def _conjugates(grid: Tensor) -> Tensor:
     return grid.flip(axes).roll((1,) * grid.ndim, axes)
 
 
+def centred(vectors: Tensor) -> Tensor:
+    """Vectors (…, rows, width) less their mean; coordinates that are equal up to rounding become exactly zero."""
+    deviations = vectors - vectors.mean(-2, keepdim=True)
+    rounding = 4 * torch.finfo(vectors.dtype).eps * vectors.abs().amax(-2, keepdim=True)
+    return torch.where(deviations.abs().amax(-2, keepdim=True) <= rounding, 0, deviations)
+
+
 def _centred(vectors: Tensor) -> Tensor:
     """The rows less their mean, in single precision at least; rows equal up to rounding become exactly zero."""
     if vectors.ndim != 2 or not vectors.numel():
@@ -137,9 +144,7 @@ def _centred(vectors: Tensor) -> Tensor:
     table = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
     if not table.isfinite().all():
         raise ValueError("vectors holds a value that is not finite")
-    centred = table - table.mean(0)
-    rounding = 4 * torch.finfo(table.dtype).eps * table.abs().amax(0)
-    return torch.where(centred.abs().amax(0) <= rounding, torch.zeros_like(centred), centred)
+    return centred(table)
 
 
 def _shares(amounts: Tensor) -> Tensor:

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from grok_lightning.pair_sums import PairSums
-from grok_lightning.spectra import fourier_power
+from grok_lightning.spectra import centred, fourier_power
 
 CLASSES = ("circle", "grid", "line", "other")
+SLICE = 512
+"""Pairs whose distances from all others are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,10 @@ def measure_structure(vectors: Tensor, tolerance: float) -> dict[str, Tensor]:
     vectors = vectors.detach().double()
     powers = torch.stack([fourier_power(each) for each in vectors])
     purity, frequency = powers.max(-1)
-    centred = _centred(vectors)
-    radii = centred.norm(dim=-1)
+    deviations = centred(vectors)
+    radii = deviations.norm(dim=-1)
     shares, generators = common_steps(vectors, tolerance).topk(2)
-    values = torch.linalg.svdvals(centred)
+    values = torch.linalg.svdvals(deviations)
     second = values[:, 1] if values.shape[1] > 1 else torch.zeros_like(values[:, 0])
     return {
         "purity": purity,
@@ -106,7 +108,7 @@ def common_steps(vectors: Tensor, tolerance: float) -> Tensor:
         The shares (copies, order // 2); 0 where all vectors are equal.
     """
     order = vectors.shape[1]
-    radius = _centred(vectors).square().sum(-1).mean(-1).sqrt()
+    radius = centred(vectors).square().sum(-1).mean(-1).sqrt()
     reach = (tolerance * math.sqrt(2 * math.pi / order) * radius)[:, None]
     shares = []
     for generator in range(1, order // 2 + 1):
@@ -123,7 +125,8 @@ def neighbour_share(vectors: Tensor, pairs: PairSums) -> Tensor:
         vectors: The vectors of the tokens (copies, tokens, width).
         pairs: The pairs.
     """
-    nearest = pairs.apart_from(pairs, vectors.detach()).argmin(-1)
+    vectors = vectors.detach()
+    nearest = torch.cat([pairs.apart_from(some, vectors).argmin(-1) for some in pairs.slices(SLICE)], dim=-1)
     return (pairs.answers[nearest] == pairs.answers).double().mean(-1)
 
 
@@ -145,13 +148,6 @@ def classify(measures: Mapping[str, Tensor], thresholds: StructureThresholds) ->
     line = lattice & (measures["flatness"] <= thresholds.flatness)
     numbers = torch.where(circle, 0, torch.where(line, 2, torch.where(lattice, 1, 3)))
     return [CLASSES[number] for number in numbers.tolist()]
-
-
-def _centred(vectors: Tensor) -> Tensor:
-    """The vectors less their mean; coordinates equal up to rounding become zero, or rounding would be a lattice."""
-    centred = vectors - vectors.mean(1, keepdim=True)
-    rounding = 4 * torch.finfo(vectors.dtype).eps * vectors.abs().amax(1, keepdim=True)
-    return centred.where(centred.abs().amax(1, keepdim=True) > rounding, 0)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

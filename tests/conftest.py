@@ -1,4 +1,4 @@
-"""What all tests share: the command, a small recipe and its finished runs, and a check that nothing is left behind."""
+"""What all tests share: the command, a small recipe and its runs, a browser, a check that nothing is left behind."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 """Set by Lightning's `seed_everything`, for processes it starts."""
 IMPORT_VARIABLES = ("PYTORCH_NVML_BASED_CUDA_CHECK", "TORCHINDUCTOR_CACHE_DIR", "PYTHONBREAKPOINT")
 """Set when Lightning or Ray is imported; Ray sets some of its own besides."""
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+"""Commands that start the browser of the system."""
 
 RECIPE = """\
 # A chain of two small runs.
@@ -117,6 +120,24 @@ def finished_chain(_finished_chain: Path, tmp_path: Path) -> Path:
     """A copy of the recipe's folder after all its runs are finished, in the folder of the test."""
     shutil.copytree(_finished_chain, tmp_path, symlinks=True, dirs_exist_ok=True)
     return tmp_path / "logs/chain/run_000"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Callable:
+    """Start the Chromium of the system, without a window, for as long as a `with` lasts; without one, skip."""
+
+    @contextmanager
+    def launch() -> Iterator[object]:
+        playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+        path = next(filter(None, map(shutil.which, BROWSERS)), None)
+        if path is None:
+            pytest.skip(f"needs a browser: none of {', '.join(BROWSERS)} is installed")
+        with playwright.sync_playwright() as driver:
+            browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            yield browser
+            browser.close()
+
+    return launch
 
 
 def _environment() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich import box
@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from grok_lightning.chain.categories import Counts
-from grok_lightning.chain.faults import unwritable
+from grok_lightning.chain.faults import ChainError, nearest, unwritable
 from grok_lightning.chain.manifest import write_atomically
-from grok_lightning.chain.report import Report
+from grok_lightning.chain.report import Report, is_milestone
 from grok_lightning.statistics import quartiles
 
 COLUMNS = ("stage", "runs", "grokked at", "sustained at", "seconds", "test accuracy", "speed-up", "with donor")
@@ -29,6 +29,33 @@ def terminal_table(report: Report) -> Table:
     for row in _rows(report):
         table.add_row(*map(escape, row))
     return table
+
+
+def result_table(report: Report, results: Sequence[str]) -> Table:
+    """Return chosen results as a table for the terminal: medians with quartiles, or counts of categories.
+
+    Raises:
+        ChainError: If no finished run has a result of a name.
+    """
+    known = [*report.names, *report.categories]
+    for name in results:
+        if name not in known:
+            raise ChainError(f"--result {name}: no run has such a result{nearest(name, known)}")
+    table = Table(title=report.name, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("stage", "runs", *results):
+        table.add_column(escape(column))
+    for stage in report.findings:
+        cells = [_result(report, stage, name) for name in results]
+        table.add_row(*map(escape, [stage, _count(report, stage), *cells]))
+    return table
+
+
+def _result(report: Report, stage: str, name: str) -> str:
+    if name in report.categories:
+        return _categories(report.counts(stage, name))
+    if is_milestone(name):
+        return _steps(report, stage, name)
+    return _spread(report.values(stage, name), "{:.4g}".format)
 
 
 def markdown_table(report: Report) -> str:

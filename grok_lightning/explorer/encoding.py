@@ -27,6 +27,7 @@ def plain_data(run: Exploration) -> dict[str, Any]:
         "subtitle": run.subtitle,
         "names": list(run.names),
         "areResidues": run.are_residues,
+        "isAddition": run.is_addition,
         "steps": [int(step) for step in run.steps],
         "axes": list(run.axes),
         "positions": pack(run.positions, "float32"),
@@ -49,6 +50,7 @@ def plain_data(run: Exploration) -> dict[str, Any]:
             for name, (steps, values) in run.series.items()
         },
         "results": {name: _finite(value) for name, value in run.results.items()},
+        "forces": None if run.forces is None else dict(run.forces),
         "notes": list(run.notes),
     }
 

@@ -1,37 +1,40 @@
 """From a finished run to what the page shows of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch import LightningModule
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
-from grok_lightning.callbacks.snapshots import SNAPSHOTS
 from grok_lightning.chain.categories import counts_in
 from grok_lightning.chain.evaluate import open_run
 from grok_lightning.chain.faults import ChainError
-from grok_lightning.chain.manifest import Manifest, read_manifest
+from grok_lightning.chain.manifest import read_manifest
+from grok_lightning.circulants import symmetry_of
 from grok_lightning.explorer.exploration import ClassMap, Exploration, Pairs
-from grok_lightning.explorer.planes import axes_of, planes_of
+from grok_lightning.explorer.frames import Frames
+from grok_lightning.explorer.planes import axes_of, class_map, planes_of
 from grok_lightning.metrics_table import read_metrics
-from grok_lightning.networks import Network, load_tensors, named_tensors, network_of
+from grok_lightning.networks import Network, ParticleSystem, named_tensors, network_of
 from grok_lightning.networks.planar import Sum
+from grok_lightning.pair_sums import PairSums
 from grok_lightning.spectra import fourier_power
 
-FRAMES = 200
-"""Frames of a page at most."""
-PAIRS = 2500
+LARGEST_PAIRS = 2500
 """Pair sums that a browser draws with ease."""
-RESOLUTION = 72
-"""Places of the map of classes along each side."""
-NO_SNAPSHOTS = (
-    "There is one frame, the end of training. For more, train with the callback Snapshots: "
-    "--trainer.callbacks+ Snapshots --trainer.callbacks.parts '[embedding, decoder, classifier]'."
-)
+
+
+class _Tokens(NamedTuple):
+    """The tokens that are shown, and their names; the first so many are the elements of a cycle, in its order."""
+
+    shown: list[int]
+    names: list[str]
+    in_cycle: int
 
 
 def explore(folder: Path) -> Exploration:
@@ -41,94 +44,113 @@ def explore(folder: Path) -> Exploration:
         folder: Run folder.
 
     Raises:
-        ChainError: If the folder is no finished run, or its module no network with an embedding.
+        ChainError: If the folder is no finished run, its module no network with an embedding, or a snapshot cannot be
+            read.
     """
     cli = open_run(folder)
-    network = network_of(cli.model.eval())
+    task, data = cli.model.eval(), cli.datamodule
+    network, manifest = network_of(task), read_manifest(folder)
     if not isinstance(network, Network):
         raise ChainError(f"{folder}: a {type(network).__name__} has no embedding; the explorer is for our networks")
-    manifest = read_manifest(folder)
     assert manifest is not None
-    data: Any = cli.datamodule
-    shown = list(data.residues or range(len(data.vocabulary)))
-    pairs = _pairs(network, data)
+    frames = Frames(network, folder, int(manifest.results.get("steps", 0)))
+    tokens, sums = _tokens(network, task, data), _sums(network, data)
+    planar = network.vectors_by_copy().shape[::2] == (1, 2) and sums is not None
+    mapped = sums is not None and planar and frames.hold_all and network.length == 2
     steps, vectors, maps = [], [], []
-    for step in _frames(network, folder, manifest):
+    for step in frames:
         by_copy = network.vectors_by_copy().detach().cpu().float()
         steps.append(step)
-        vectors.append(by_copy[:, shown])
-        if pairs is not None and by_copy.shape[0] == 1 and by_copy.shape[-1] == 2:
-            maps.append(_map(network, by_copy[0], pairs))
+        vectors.append(by_copy[:, tokens.shown])
+        if mapped and sums is not None:
+            maps.append(class_map(network, sums.of(by_copy[0]), tokens.shown))
     planes, shares = planes_of(vectors)
     return Exploration(
         title=f"{manifest.recipe}: {manifest.stage}, seed {manifest.seed}",
         subtitle=f"{type(network).__name__}, {manifest.results.get('steps', 0)} steps",
-        names=[data.vocabulary[token] for token in shown],
-        are_residues=data.residues is not None,
+        names=tokens.names,
+        are_residues=tokens.in_cycle > 0,
+        is_addition=_is_addition(sums, tokens),
         steps=steps,
         positions=planes,
         axes=axes_of(vectors),
         plane_share=shares,
-        spectrum=None if data.residues is None else _spectra(vectors),
-        pairs=pairs,
+        spectrum=_spectra(vectors, tokens.in_cycle) if tokens.in_cycle > 1 else None,
+        pairs=_pairs(sums, data, tokens),
         class_map=ClassMap(*(np.stack(column) for column in zip(*maps, strict=True))) if maps else None,
-        series=dict(read_metrics(folder)),
+        series=_series(folder),
         results={name: _text(value) for name, value in manifest.results.items()},
-        notes=[NO_SNAPSHOTS] if len(steps) == 1 else [],
+        forces=_forces(task),
+        notes=_notes(network, frames, sums, planar and not mapped),
     )
 
 
-def _frames(network: Network, folder: Path, manifest: Manifest) -> Iterator[int]:
-    """Put the network into the state of one snapshot after another, then into its last, and yield the steps."""
-    last, end = dict(named_tensors(network)), int(manifest.results.get("steps", 0))
-    last = {name: tensor.clone() for name, tensor in last.items()}
-    paths = {int(path.stem.partition("_")[2]): path for path in sorted((folder / SNAPSHOTS).glob("step_*.safetensors"))}
-    paths = {step: path for step, path in paths.items() if step < end}
-    places = np.linspace(0, len(paths) - 1, min(len(paths), FRAMES - 1)).round().astype(int)
-    for step in (list(paths)[place] for place in places):
-        tensors = load_file(paths[step])
-        if _has_embedding(tensors, last):
-            load_tensors(network, tensors)
-            yield step
-    load_tensors(network, last)
-    yield end
+def _tokens(network: Network, task: LightningModule, data: Any) -> _Tokens:
+    """The elements, those of a cyclic group first and in its order; the residues; or all tokens."""
+    vocabulary = list(getattr(task, "vocabulary", ())) or [str(token) for token in range(network.vocabulary_size)]
+    residues = getattr(data, "residues", None)
+    try:
+        group = symmetry_of(data, "").group
+    except ValueError:
+        group = None
+    cycle = list(group.members) if group is not None and len(group.orders) == 1 else list(residues or ())
+    others = range(len(data.answer_names)) if cycle else range(len(vocabulary))
+    shown = [*cycle, *(token for token in others if token not in set(cycle))]
+    return _Tokens(shown, [vocabulary[token] for token in shown], len(cycle))
 
 
-def _has_embedding(tensors: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> bool:
-    return all(name in tensors for name in whole if name.startswith("embedding."))
-
-
-def _pairs(network: Network, data: Any) -> Pairs | None:
-    """The pairs of tokens whose sums the network sees, and which of them training does not."""
+def _sums(network: Network, data: Any) -> PairSums | None:
+    """All pairs whose sums the network sees."""
     if not isinstance(network.decoder, Sum) or not hasattr(data, "pair_sums"):
         return None
-    known, all_pairs = data.pair_sums("train"), data.pair_sums("all")
-    if len(all_pairs) > PAIRS:
+    sums: PairSums = data.pair_sums("all")
+    return sums
+
+
+def _pairs(sums: PairSums | None, data: Any, tokens: _Tokens) -> Pairs | None:
+    """The pairs of shown tokens, as many as can be drawn, and which of them training does not see."""
+    if sums is None:
         return None
+    place = {token: number for number, token in enumerate(tokens.shown)}
+    known = data.pair_sums("train")
     trained = set(zip(known.first.tolist(), known.second.tolist(), strict=True))
-    first, second = all_pairs.first.tolist(), all_pairs.second.tolist()
-    held_out = [pair not in trained for pair in zip(first, second, strict=True)]
-    return Pairs(first, second, all_pairs.answers.tolist(), held_out)
+    rows = zip(sums.first.tolist(), sums.second.tolist(), sums.answers.tolist(), strict=True)
+    kept = list(rows)[:: -(-len(sums) // LARGEST_PAIRS)]
+    return Pairs(
+        first=[place[a] for a, _, _ in kept],
+        second=[place[b] for _, b, _ in kept],
+        label=[place[answer] for _, _, answer in kept],
+        held_out=[(a, b) not in trained for a, b, _ in kept],
+    )
 
 
-@torch.no_grad()
-def _map(network: Network, vectors: Tensor, pairs: Pairs) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The class of each place of the plane, and half the width of the square that holds all pair sums."""
-    sums = vectors[list(pairs.first)] + vectors[list(pairs.second)]
-    half = 1.1 * float(sums.abs().max()) or 1.0
-    line = torch.linspace(-half, half, RESOLUTION)
-    up, across = torch.meshgrid(line, line, indexing="ij")
-    points = torch.stack([across, up], dim=-1).flatten(0, 1)
-    embedded = torch.stack([points, *[torch.zeros_like(points)] * (network.length - 1)], dim=1)
-    embedded = embedded.to(next(network.parameters()))
-    classes = network.answer(embedded).argmax(-1).view(RESOLUTION, RESOLUTION)
-    return classes.cpu().numpy().astype(np.uint16), np.array(half, dtype=np.float32)
+def _is_addition(sums: PairSums | None, tokens: _Tokens) -> bool:
+    """Say whether the shown tokens are residues that are added."""
+    if sums is None or tokens.shown != list(range(sums.tokens)):
+        return False
+    return torch.equal((sums.first + sums.second) % sums.tokens, sums.answers)
 
 
-def _spectra(vectors: list[Tensor]) -> NDArray[np.float32]:
-    """The share of the Fourier power at the frequencies 1 … n // 2 (frames, copies, n // 2)."""
-    shares = [torch.stack([fourier_power(each)[1:] for each in frame]) for frame in vectors]
+def _spectra(vectors: Sequence[Tensor], order: int) -> NDArray[np.float32]:
+    """The share of the Fourier power at the frequencies of a cycle (frames, copies, order // 2)."""
+    shares = [torch.stack([fourier_power(each[:order])[1:] for each in frame]) for frame in vectors]
     return torch.stack(shares).numpy().astype(np.float32)
+
+
+def _series(folder: Path) -> Mapping[str, tuple[Sequence[int], Sequence[float]]]:
+    try:
+        return dict(read_metrics(folder))
+    except FileNotFoundError:
+        return {}
+
+
+def _forces(task: Any) -> dict[str, float | str] | None:
+    """What particles felt, for the simulation to begin with."""
+    if not isinstance(task.network if hasattr(task, "network") else None, ParticleSystem):
+        return None
+    (optimizer,), _ = task.configure_optimizers()
+    group = optimizer.param_groups[0]
+    return {**asdict(task.forces), "decay": group.get("weight_decay", 0.0), "step_size": group["lr"]}
 
 
 def _text(value: Any) -> str | int | float | None:
@@ -136,3 +158,21 @@ def _text(value: Any) -> str | int | float | None:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number}" for name, number in counts_in(value).items() if number)
     return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _notes(network: Network, frames: Frames, sums: PairSums | None, lacks_map: bool) -> list[str]:
+    """What the page cannot show, and what would help."""
+    parts = ", ".join(dict.fromkeys(name.partition(".")[0] for name in named_tensors(network)))
+    callback = f'--trainer.callbacks+ "{{class_path: Snapshots, init_args: {{parts: [{parts}]}}}}"'
+    notes = []
+    if not frames.found:
+        notes.append(f"There is one frame, the end of training. For more, train with {callback}")
+    elif frames.found > len(frames.paths):
+        notes.append(f"{len(frames.paths)} of {frames.found} snapshots are shown.")
+    if lacks_map and network.length != 2:
+        notes.append("Predicted classes are mapped for sequences of two tokens alone: `layout: a b`.")
+    elif lacks_map:
+        notes.append(f"The snapshots lack the classifier, without which no classes are mapped; train with {callback}")
+    if sums is not None and len(sums) > LARGEST_PAIRS:
+        notes.append("Not every pair sum is drawn: there would be too many.")
+    return notes

@@ -10,19 +10,20 @@ from matplotlib.colors import to_hex
 from plotly.offline import get_plotlyjs
 
 from grok_lightning.explorer.encoding import plain_data, to_json
-from grok_lightning.explorer.exploration import ClassMap as ClassMap
-from grok_lightning.explorer.exploration import Exploration as Exploration
-from grok_lightning.explorer.exploration import Pairs as Pairs
+from grok_lightning.explorer.exploration import Exploration
 from grok_lightning.figures.embedding import CYCLE
 from grok_lightning.figures.style import GRID, INK, MUTED, PALETTE
 
 SCRIPTS = (
+    "common.js",
     "data.js",
     "colours.js",
     "series.js",
     "plots.js",
     "planes.js",
+    "ranges.js",
     "curves.js",
+    "rows.js",
     "player.js",
     "training.js",
     "forces.js",

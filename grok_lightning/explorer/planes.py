@@ -8,7 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grok_lightning.networks import Network
 from grok_lightning.spectra import principal_components
+
+RESOLUTION = 72
+"""Places of the map of classes along each side."""
 
 
 def axes_of(vectors: Sequence[Tensor]) -> tuple[str, str]:
@@ -44,6 +48,28 @@ def planes_of(vectors: Sequence[Tensor]) -> tuple[NDArray[np.float32], NDArray[n
         shares.append([float(share.sum()) for share in here])
     positions = torch.stack(frames[::-1]).numpy().astype(np.float32)
     return positions, np.array(shares[::-1], dtype=np.float32)
+
+
+@torch.no_grad()
+def class_map(network: Network, sums: Tensor, shown: Sequence[int]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What a network of pairs answers at each place of the plane.
+
+    Args:
+        network: The network, with embeddings in the plane that add up.
+        sums: All pair sums (pairs, 2).
+        shown: The tokens that answers can be, in the order of their numbers on the page.
+
+    Returns:
+        The class of each place (72, 72) by its number on the page, rows from below, and half the width of the square,
+        which holds all sums.
+    """
+    half = 1.1 * float(sums.abs().max()) or 1.0
+    line = torch.linspace(-half, half, RESOLUTION)
+    up, across = torch.meshgrid(line, line, indexing="ij")
+    points = torch.stack([across, up], dim=-1).flatten(0, 1)
+    embedded = torch.stack([points, torch.zeros_like(points)], dim=1).to(next(network.parameters()))
+    classes = network.answer(embedded)[:, list(shown)].argmax(-1).view(RESOLUTION, RESOLUTION)
+    return classes.cpu().numpy().astype(np.uint16), np.array(half, dtype=np.float32)
 
 
 def _turned(plane: Tensor, target: Tensor) -> Tensor:

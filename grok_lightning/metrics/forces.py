@@ -1,13 +1,14 @@
 """How much of the force on an embedding is clustering and alignment."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
-from grok_lightning.forces import Kernel, alignment_force, attractions, clustering_force, on_tokens
+from grok_lightning.forces import Geometry, Kernel, attractions, on_tokens
 from grok_lightning.networks import Network
 from grok_lightning.pair_sums import PairSums
 
@@ -38,58 +39,63 @@ class ExplainedGradient(Metric):
     - `radial_alone`: the same with the vectors themselves; where they rest, the force balances weight decay, and any
       tendency to grow explains much of it;
     - `beyond_radial`: the share of what the vectors leave unexplained that the tendencies explain besides;
-    - `chance`, `chance_beyond_radial`: the same by tendencies whose answers were shuffled among the pairs;
+    - `chance`, `chance_beyond_radial`: the same by tendencies whose answers were shuffled among the pairs, mean over
+      the shuffles; one alone can be far from it;
     - `clustering`, `alignment`: x and y in units of |g|/|c| and |g|/|a|, above 0 where the force has that sense;
     - `range`: the range of the kernel with which clustering explains most.
 
-    NaN where there is no force.
+    NaN where there is no force. The cost goes with the square of the number of pairs, times ranges, times shuffles.
 
     Args:
         pairs: The pairs whose sums act on each other.
         kernel: How clustering falls off.
         ranges: Ranges to try, in root mean square lengths of the pair sums.
+        shuffles: How often answers are shuffled.
     """
 
     full_state_update = True  # the last gradient counts, not a mean
     values: Tensor
     range: Tensor
 
-    def __init__(self, pairs: PairSums, kernel: Kernel, ranges: Sequence[float]) -> None:
-        super().__init__()
+    def __init__(self, pairs: PairSums, kernel: Kernel, ranges: Sequence[float], shuffles: int = 20) -> None:
+        super().__init__(sync_on_compute=False)  # every device has the whole embedding
         self.pairs, self.kernel, self.ranges = pairs, kernel, tuple(ranges)
-        order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))
-        self.shuffled = PairSums(pairs.first, pairs.second, pairs.answers[order.to(pairs.answers.device)], pairs.tokens)
+        generator = torch.Generator().manual_seed(0)
+        orders = [torch.randperm(len(pairs), generator=generator).to(pairs.answers.device) for _ in range(shuffles)]
+        self.shuffled = [replace(pairs, answers=pairs.answers[order]) for order in orders]
         self.add_state("values", torch.full((len(MEASURES),), torch.nan, dtype=torch.double), "mean")
         self.add_state("range", torch.full((), torch.nan, dtype=torch.double), "mean")
 
     def update(self, force: Tensor, vectors: Tensor) -> None:
         """Take the force on each token, and its vector (tokens, width)."""
         force, vectors = force.detach().double(), vectors.detach().double()
-        reach, (clustering, alignment) = self._best(self.pairs, force, vectors)
-        _, by_chance = self._best(self.shuffled, force, vectors)
-        explained, weights = explained_share(force, (clustering, alignment))
-        alone = [explained_share(force, (one,))[0] for one in (clustering, alignment, vectors)]
-        chance, _ = explained_share(force, by_chance)
-        beyond = [share_beyond(force, vectors, each) for each in ((clustering, alignment), by_chance)]
-        self.values = torch.stack([explained, *alone, beyond[0], chance, beyond[1], *weights])
+        sums = self.pairs.of(vectors)
+        geometry, length = Geometry(sums), float(sums.square().sum(-1).mean().sqrt()) or 1.0
+        reach, tendencies = self._best(self.pairs, force, geometry, length)
+        explained, weights = explained_share(force, tendencies)
+        alone = [explained_share(force, (one,))[0] for one in (*tendencies, vectors)]
+        beyond = share_beyond(force, vectors, tendencies)
+        by_chance = [self._best(pairs, force, geometry, length)[1] for pairs in self.shuffled]
+        chance = torch.stack([explained_share(force, each)[0] for each in by_chance]).mean()
+        chance_beyond = torch.stack([share_beyond(force, vectors, each) for each in by_chance]).mean()
+        self.values = torch.stack([explained, *alone, beyond, chance, chance_beyond, *weights])
         self.range = force.new_tensor(reach).where(explained.isfinite(), torch.nan)
 
     def compute(self) -> dict[str, Tensor]:
         """Return all measures."""
         return {**dict(zip(MEASURES, self.values, strict=True)), "range": self.range}
 
-    def _best(self, pairs: PairSums, force: Tensor, vectors: Tensor) -> tuple[float, tuple[Tensor, Tensor]]:
-        """The range whose tendencies explain most of a force, and these."""
-        tried = {reach: self._tendencies(pairs, vectors, reach) for reach in self.ranges}
+    def _best(
+        self, pairs: PairSums, force: Tensor, geometry: Geometry, length: float
+    ) -> tuple[float, tuple[Tensor, Tensor]]:
+        """The range with which clustering and alignment explain most of a force, and these on the tokens."""
+        weights = attractions(pairs, force.dtype)
+        alignment = on_tokens(geometry.alignment(weights), pairs)
+        tried = {
+            reach: (on_tokens(geometry.clustering(weights, reach * length, self.kernel), pairs), alignment)
+            for reach in self.ranges
+        }
         return max(tried.items(), key=lambda each: float(explained_share(force, each[1])[0]))
-
-    def _tendencies(self, pairs: PairSums, vectors: Tensor, reach: float) -> tuple[Tensor, Tensor]:
-        """Clustering and alignment on the tokens (tokens, width)."""
-        sums = pairs.of(vectors)
-        weights = attractions(pairs, sums.dtype)
-        length = float(sums.square().sum(-1).mean().sqrt()) or 1.0
-        clustering = clustering_force(sums, weights, reach * length, self.kernel)
-        return on_tokens(clustering, pairs), on_tokens(alignment_force(sums, weights), pairs)
 
 
 def explained_share(force: Tensor, tendencies: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ class EmbeddingStructure(Metric):
     shares: Tensor
 
     def __init__(self, members: Tensor, pairs: PairSums, thresholds: StructureThresholds) -> None:
-        super().__init__()
+        super().__init__(sync_on_compute=False)  # every device has the whole embedding
         self.members, self.pairs, self.thresholds = members, pairs, thresholds
         self.systems: dict[str, Tensor] = {}
         self.add_state("means", torch.full((len(MEASURES),), torch.nan, dtype=torch.double), "mean")

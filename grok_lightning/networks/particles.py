@@ -27,12 +27,21 @@ class NearestSum(Classifier):
     def forward(self, vectors: Tensor, asked: PairSums) -> Tensor:
         """Logits (copies, asked pairs, tokens): minus the squared distance from the nearest sum with each answer.
 
+        NaN where distances overflow, so that a simulation that has blown up fails.
+
         Args:
             vectors: The vectors of the tokens (copies, tokens, width).
             asked: The pairs to answer.
+
+        Raises:
+            ValueError: If there are no pairs yet.
         """
         first, second, answers = self.pairs
-        return self.nearest(PairSums(first, second, answers, asked.tokens).apart_from(asked, vectors), asked.tokens)
+        if not len(answers):
+            raise ValueError("a ParticleSystem knows no pairs yet: it is for ParticleTask")
+        pairs = PairSums(first, second, answers, asked.tokens)
+        logits = self.nearest(pairs.apart_from(asked, vectors), asked.tokens)
+        return logits.where(vectors.square().sum().isfinite(), torch.nan)
 
     def nearest(self, squares: Tensor, tokens: int) -> Tensor:
         """Logits (…, points, tokens) of points with these squared distances from the sums (…, points, pairs).

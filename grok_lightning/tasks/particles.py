@@ -56,7 +56,7 @@ class ParticleTask(EquationTask):
         require_choice("pairs", pairs, Which)
         self.forces = Forces() if forces is None else forces
         self.which = pairs
-        self.attractions: Tensor | None = None
+        self._attractions: Tensor | None = None
 
     def connect(self, datamodule: Any) -> None:
         """Build the particles, with the pairs of the data; the second time nothing happens."""
@@ -87,10 +87,13 @@ class ParticleTask(EquationTask):
         super().on_load_checkpoint(checkpoint)
         self.network.place_pairs(checkpoint["state_dict"]["network.classifier.pairs"])
 
-    def on_fit_start(self) -> None:
-        """Work out once how much each pair attracts each other one."""
-        super().on_fit_start()
-        self.attractions = attractions(self.network.pairs, self.network.embedding.table.weight.dtype)
+    @property
+    def attractions(self) -> Tensor:
+        """How much each pair attracts each other one (pairs, pairs), worked out once."""
+        like = self.network.token_vectors()
+        if self._attractions is None or self._attractions.device != like.device:
+            self._attractions = attractions(self.network.pairs, like.dtype)
+        return self._attractions
 
     def training_step(self, chunk: Any, batch_idx: int) -> None:
         """Take one step for each batch of a chunk, all of which hold all training equations."""
@@ -110,7 +113,6 @@ class ParticleTask(EquationTask):
     @torch.no_grad()
     def force(self, positions: Tensor) -> Tensor:
         """Return the force on each particle (copies, tokens, width)."""
-        assert self.attractions is not None, "only once training has begun"
         pairs = self.network.pairs
         return on_tokens(self.forces.on_sums(pairs.of(positions), self.attractions), pairs)
 
@@ -123,7 +125,7 @@ class ParticleTask(EquationTask):
 
     def on_validation_epoch_end(self) -> None:
         """Log the parts, and the potential."""
-        if not self.trainer.sanity_checking and self.attractions is not None:
+        if not self.trainer.sanity_checking:
             sums = self.network.pairs.of(self.network.vectors_by_copy().detach())
             self.log("val/potential", self.forces.potential(sums, self.attractions).mean())
         super().on_validation_epoch_end()
@@ -136,6 +138,8 @@ class ParticleTask(EquationTask):
 def _faults_of(trainer: Trainer, data: Any) -> Iterator[str]:
     if data.batch_size is not None:
         yield f"data.batch_size is {data.batch_size}: particles feel all pairs at once; give null"
+    if getattr(data, "commutative_augmentation", False):
+        yield "data.commutative_augmentation: a pair turned around is the same pair to particles; leave it out"
     if trainer.precision not in ("32-true", "64-true"):
         yield f"trainer.precision is {trainer.precision}: particles move in single or double precision; give 32-true"
     if trainer.world_size > 1:

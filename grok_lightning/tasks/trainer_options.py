@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 INSTEAD: dict[str, tuple[Any, str]] = {
-    "gradient_clip_val": (None, "use model.init_args.gradient_clip_norm with this task"),
+    "gradient_clip_val": (None, "use model.init_args.gradient_clip_norm, where the task has it"),
     "accumulate_grad_batches": (
         1,
         "this task steps on every batch; use a larger batch_size, or `accumulate` of InContextTask",

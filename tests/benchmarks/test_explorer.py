@@ -1,14 +1,12 @@
 """How many frames a second the particle simulation of the explorer page shows, and what one of them costs."""
 
-import shutil
-
 import numpy as np
 import pytest
 
-from grok_lightning.explorer.page import Exploration, render
+from grok_lightning.explorer.exploration import Exploration
+from grok_lightning.explorer.page import render
 
 BAR, SECONDS, PARTICLES = 30, 4, (17, 31)
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 PLAYED = """async ([n, seconds]) => {
     const {simulation} = GrokExplorer.page;
@@ -33,20 +31,14 @@ pytestmark = pytest.mark.benchmark
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    playwright = pytest.importorskip("playwright.sync_api", reason="the page is measured with playwright")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser to measure in: none of {', '.join(BROWSERS)} is installed")
+def page(chromium, tmp_path_factory):
     file = tmp_path_factory.mktemp("explorer") / "page.html"
     file.write_text(render(Exploration("", ["0"], [0], np.zeros((1, 1, 1, 2)), ("", ""))), encoding="utf-8")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(file.as_uri())
         page.locator("#simulation").scroll_into_view_if_needed()
         yield page
-        chromium.close()
 
 
 def test_frames_of_the_simulation(page, capsys):

@@ -12,7 +12,7 @@ from rich.console import Console
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.manifest import Manifest
 from grok_lightning.chain.report import Report
-from grok_lightning.chain.table import markdown_table, save_report, terminal_table
+from grok_lightning.chain.table import markdown_table, result_table, save_report, terminal_table
 
 STAGES = {"pretrain": {}, "scratch": {}, "middle": {}, "transfer": {"compare_to": "scratch"}}
 
@@ -466,6 +466,20 @@ def test_without_categories_there_is_no_column(runs):
     runs.add("scratch", 0, 100, structure=None, shares={"grid": 0.5})
     head = markdown_table(Report(runs.folder)).splitlines()[0]
     assert head.endswith("| speed-up | with donor |")
+
+
+def test_chosen_results_are_shown_alone(runs):
+    for seed, (share, kind) in enumerate([(0.5, "grid"), (0.7, "grid"), (0.6, "circle")]):
+        runs.add("scratch", seed, sustained=100 if seed else None, explained=share, structure=kind)
+    table = result_table(Report(runs.folder), ["explained", "structure", "sustained_at"])
+    text = StringIO()
+    Console(file=text, width=150).print(table)
+    [row] = [line for line in text.getvalue().splitlines() if "scratch" in line]
+    assert "0.6 (0.55–0.65)" in row
+    assert "circle 1, grid 2" in row
+    assert "2 of 3" in row
+    with pytest.raises(ChainError, match="--result explaned: no run has such a result; did you mean 'explained'"):
+        result_table(Report(runs.folder), ["explaned"])
 
 
 def test_the_report_is_saved_beside_the_runs(runs, monkeypatch):

@@ -1,6 +1,5 @@
 """A small made-up run, and a browser to look at its page."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,28 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grok_lightning.explorer.page import ClassMap, Exploration, Pairs, render
+from grok_lightning.explorer.exploration import ClassMap, Exploration, Pairs
+from grok_lightning.explorer.page import render
 
 MODULUS, RESOLUTION = 11, 24
 STEPS = [0, 10, 40, 150, 600, 2400]
 PATIENCE = 20_000  # in milliseconds
-BACK = """() => {
+DESKTOP = {"width": 1280, "height": 720}
+REPLACE = """(text) => {
     const {training, simulation} = GrokExplorer.page;
-    training.player.pause();
-    for (const input of document.querySelectorAll("main input")) {
-        input.value = input.defaultValue;
-        input.checked = input.defaultChecked;
+    for (const {player} of [training, simulation]) player.pause();
+    document.querySelectorAll(".js-plotly-plot").forEach(Plotly.purge);
+    const fresh = new DOMParser().parseFromString(text, "text/html");
+    document.title = fresh.title;
+    for (const part of ["header", "main", "#run"]) {
+        document.querySelector(part).replaceWith(fresh.querySelector(part));
     }
-    for (const select of document.querySelectorAll("main select")) select.selectedIndex = 0;
-    for (const control of document.querySelectorAll("main input, main select")) {
-        for (const change of ["input", "change"]) control.dispatchEvent(new Event(change));
-    }
-    simulation.reset();
-    document.activeElement.blur();
     scrollTo(0, 0);
+    GrokExplorer.start();
 }"""
-"""Every control as it was at first, and the simulation at its start."""
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+"""Another page in place of the one that is open, all but its scripts, which begin anew."""
 
 
 def circle(n: int, frequency: int = 1) -> np.ndarray:
@@ -72,6 +69,7 @@ def exploration() -> Callable[..., Exploration]:
             "subtitle": "made up for the tests",
             "names": [str(token) for token in range(n)],
             "are_residues": True,
+            "is_addition": True,
             "steps": steps,
             "positions": positions,
             "axes": ("component 1", "component 2"),
@@ -96,17 +94,11 @@ def exploration() -> Callable[..., Exploration]:
     return make
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    """A headless Chromium of the system."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser to test the page in: none of {', '.join(BROWSERS)} is installed")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+@pytest.fixture(scope="package")
+def browser(chromium: Callable) -> Iterator[object]:
+    """One browser for all tests of the page."""
+    with chromium() as started:
+        yield started
 
 
 @dataclass
@@ -117,6 +109,13 @@ class Opened:
     url: str
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+
+    def replace(self, run: Exploration) -> None:
+        """Show another run. Reading Plotly anew would take seconds."""
+        text = render(run)
+        self.settle()  # nothing of the old one is drawn into the new
+        self.js(REPLACE, text[: text.index("<script>")])
+        self.settle()
 
     def js(self, script: str, *arguments: object) -> object:
         return self.page.evaluate(script, *arguments)
@@ -143,9 +142,9 @@ class Opened:
         assert (asked, self.complaints) == ([self.url], [])
 
 
-def open_page(browser: object, path: Path, run: Exploration, **context: object) -> Opened:
+def open_page(browser: object, path: Path, run: Exploration) -> Opened:
     path.write_text(render(run), encoding="utf-8")
-    opened = Opened(browser.new_page(**context), path.as_uri())
+    opened = Opened(browser.new_page(viewport=DESKTOP), path.as_uri())
     opened.page.set_default_timeout(PATIENCE)
     opened.page.on("request", lambda request: opened.requests.append(request.url))
     opened.page.on("console", lambda message: opened.complaints.append(message.text))
@@ -156,30 +155,34 @@ def open_page(browser: object, path: Path, run: Exploration, **context: object) 
 
 
 @pytest.fixture
-def show(browser: object, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
-    """Open the page of a run."""
-    pages: list[Opened] = []
-
-    def show_run(run: Exploration, **context: object) -> Opened:
-        pages.append(open_page(browser, tmp_path / f"explorer_{len(pages)}.html", run, **context))
-        return pages[-1]
-
-    yield show_run
-    for opened in pages:
-        opened.check()
-        opened.page.close()
+def fresh(browser: object, tmp_path: Path, exploration: Callable) -> Iterator[Opened]:
+    """The page of the run, read from its file as a reader would."""
+    opened = open_page(browser, tmp_path / "explorer.html", exploration())
+    yield opened
+    opened.check()
+    opened.page.close()
 
 
-@pytest.fixture(scope="module")
-def page_of_the_run(browser: object, tmp_path_factory: pytest.TempPathFactory, exploration: Callable) -> Opened:
-    """One page for all tests of a module; `opened` brings it back to its beginning."""
+@pytest.fixture(scope="package")
+def shared(browser: object, tmp_path_factory: pytest.TempPathFactory, exploration: Callable) -> Opened:
+    """One page for all tests, whatever it shows."""
     return open_page(browser, tmp_path_factory.mktemp("explorer") / "explorer.html", exploration())
 
 
 @pytest.fixture
-def opened(page_of_the_run: Opened) -> Iterator[Opened]:
-    """The page of the run as it is in the beginning; reading it anew for every test would take seconds each."""
-    page_of_the_run.js(BACK)
-    page_of_the_run.settle()
-    yield page_of_the_run
-    page_of_the_run.check()
+def show(shared: Opened) -> Iterator[Callable[..., Opened]]:
+    """Show a run on the shared page."""
+
+    def show_run(run: Exploration) -> Opened:
+        shared.replace(run)
+        return shared
+
+    yield show_run
+    shared.check()
+    shared.page.set_viewport_size(DESKTOP)
+
+
+@pytest.fixture
+def opened(show: Callable, exploration: Callable) -> Opened:
+    """The page of the run as it is when it has just been opened: at the last frame."""
+    return show(exploration())

@@ -60,8 +60,8 @@ def opposed(n, seed):
 
 
 @pytest.fixture
-def page(page_of_the_run):
-    return page_of_the_run.page
+def page(shared):
+    return shared.page
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

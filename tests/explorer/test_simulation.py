@@ -10,6 +10,7 @@ STEP_AFTER = """([positions, settings]) => [...GrokExplorer.forces.step(
     Float64Array.from(positions), GrokExplorer.forces.pairsOf(positions.length / 2), settings)]"""
 FORCE = """([positions, settings]) => [...GrokExplorer.forces.onTokens(
     Float64Array.from(positions), GrokExplorer.forces.pairsOf(positions.length / 2), settings)]"""
+OUTPUTS = "() => [...document.querySelectorAll('#simulation output')].map((output) => output.textContent)"
 DEFAULTS = {"beta": 1, "c": 1, "sigma": 0.5, "lambda": 0.02, "eta": 0.2, "kernel": "gaussian"}
 
 
@@ -20,8 +21,9 @@ def places(opened):
 def test_defaults(opened):
     assert opened.js(SETTINGS) == DEFAULTS
     assert len(places(opened)) == 2 * 17
-    shown = opened.js("() => [...document.querySelectorAll('#simulation output')].map((output) => output.textContent)")
-    assert shown == ["1.00", "1.00", "0.50", "0.020", "0.20", "17", "1"]
+    assert not opened.page.is_visible("#forces-of-run")
+    assert opened.text("#origin") == "Started from random places, seed 0."
+    assert opened.js(OUTPUTS) == ["1.00", "1.00", "0.50", "0.020", "0.20", "17", "1"]
 
 
 def test_one_step(opened):
@@ -145,8 +147,55 @@ def test_a_frame_is_sent_to_the_simulation(opened, exploration):
     assert opened.page.input_value("#modulus") == "11"
     assert opened.text("#origin") == "Started from step 600 of the run."
     assert opened.js("() => document.activeElement.id") == "simulation"
+
+
+@pytest.mark.parametrize(("control", "value", "origin"), [("modulus", "12", "seed 0."), ("seed", "5", "seed 5.")])
+def test_reset_returns_to_what_was_sent_until_modulus_or_seed_change(opened, exploration, control, value, origin):
+    sent = exploration().positions[5, 0].astype(np.float64)
+    opened.page.click("#send")
+    for _ in range(2):
+        opened.page.click("#single-step")
+        assert not np.array_equal(places(opened), sent.ravel())
+        opened.page.click("#reset")
+        assert np.array_equal(places(opened).reshape(11, 2), sent)
+        assert (opened.text("#particle-step"), opened.text("#origin")) == ("0", "Started from step 2,400 of the run.")
+    opened.page.fill(f"#{control}", value)
+    opened.page.press(f"#{control}", "Enter")
     opened.page.click("#reset")
-    assert opened.text("#origin") == ""
+    assert opened.text("#origin") == f"Started from random places, {origin}"
+    n = 12 if control == "modulus" else 11
+    expected = opened.js("([n, seed]) => [...GrokExplorer.particles.randomStart(n, seed)]", [n, int(origin[5])])
+    assert opened.js(PLACES) == expected
+
+
+def test_one_of_several_systems_is_sent(show, exploration):
+    run = exploration(copies=3)
+    opened = show(run)
+    opened.page.select_option("#copy", label="2")
+    opened.page.click("#send")
+    assert np.array_equal(places(opened).reshape(11, 2), run.positions[-1, 1].astype(np.float64))
+    assert opened.text("#origin") == "Started from step 2,400 of the run, simulation 2."
+
+
+def test_sliders_begin_with_the_forces_of_the_run(show, exploration):
+    """One value beyond each end of a slider, one between its steps, one that is among them."""
+    forces = {"alignment": 7.0, "clustering": 0.3, "range": 0.02, "decay": 0.0133, "step_size": 0.2}
+    opened = show(exploration(forces={**forces, "kernel": "rational"}))
+    names = {"alignment": "beta", "clustering": "c", "range": "sigma", "decay": "lambda", "step_size": "eta"}
+    expected = {names[name]: value for name, value in forces.items()} | {"kernel": "rational"}
+    assert opened.js(SETTINGS) == expected
+    assert {name: float(opened.page.input_value(f"#{name}")) for name in names.values()} | {
+        "kernel": "rational"
+    } == expected
+    assert opened.js(OUTPUTS)[:5] == ["7.00", "0.30", "0.02", "0.0133", "0.20"]
+    assert opened.page.input_value("#kernel") == "rational"
+    assert opened.page.is_visible("#forces-of-run")
+    opened.page.fill("#lambda", "0.1")
+    assert opened.js(SETTINGS)["lambda"] == 0.1
+
+
+def test_only_addition_is_sent(show, exploration):
+    assert not show(exploration(is_addition=False)).page.is_visible("#send-choice")
 
 
 def test_a_frame_that_is_not_finite_is_refused(show, exploration):
@@ -162,3 +211,5 @@ def test_a_frame_that_is_not_finite_is_refused(show, exploration):
 def test_more_residues_than_the_simulation_takes(show, exploration):
     opened = show(exploration(n=37, class_map=None))
     assert opened.page.is_disabled("#send")
+    assert opened.page.is_visible("#send-note")
+    assert opened.text("#send-note") == "The simulation takes 3 to 31 residues; this run has 37."

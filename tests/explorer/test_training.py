@@ -1,5 +1,7 @@
 """Panel 1 in the browser: what is drawn is what the arrays say, and every control does what it is named for."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -55,7 +57,7 @@ def test_marks_lie_where_the_data_is(opened, exploration):
     )
     scale = area["width"] / (2 * half)
     centre = np.array([area["left"] + area["width"] / 2, area["top"] + area["height"] / 2])
-    expected = centre + run.positions[0, 0] * np.array([scale, -scale])
+    expected = centre + run.positions[-1, 0] * np.array([scale, -scale])
     assert np.allclose(found, expected, atol=1)
 
 
@@ -73,7 +75,7 @@ def test_readouts_are_the_last_values_logged(show, exploration):
 def test_held_out_pairs_are_hollow_and_hidden_at_first(opened, exploration):
     run = exploration()
     held_out = np.array(run.pairs.held_out)
-    places = run.positions[0, 0].astype(np.float64)
+    places = run.positions[-1, 0].astype(np.float64)
     sums = places[run.pairs.first] + places[run.pairs.second]
     assert len(opened.js("() => document.getElementById('pairs').data")) == 2
     assert np.array_equal(np.array(opened.js(SUMS, 1)).T, sums[~held_out])
@@ -112,25 +114,26 @@ def test_cursor_stands_at_the_step(opened, logarithmic):
 
 
 def test_step_0_is_at_the_left_of_a_logarithmic_axis(opened):
+    go_to(opened, 0)
     for plot in ("progress", "measures"):
         assert opened.js(CURSOR, plot) == pytest.approx(opened.js(AREA, plot)["left"], abs=1)
 
 
 @pytest.mark.parametrize(("logarithmic", "step", "frame"), [(True, 120, 3), (True, 260, 3), (False, 1700, 5)])
-@pytest.mark.parametrize("plot", ["progress", "measures"])
-def test_click_goes_to_the_nearest_frame(opened, plot, logarithmic, step, frame):
+def test_click_goes_to_the_nearest_frame(opened, logarithmic, step, frame):
     opened.page.set_checked("#log-steps", logarithmic)
-    opened.settle()
-    opened.page.locator(f"#{plot}").scroll_into_view_if_needed()
-    area = opened.js(AREA, plot)
-    opened.page.mouse.click(along(opened, plot, step), area["top"] + 0.8 * area["height"])
-    opened.wait(f"GrokExplorer.page.training.frame === {frame}")
-    assert opened.page.input_value("#frame") == str(frame)
+    for plot in ("progress", "measures"):
+        go_to(opened, 0)
+        opened.page.locator(f"#{plot}").scroll_into_view_if_needed()
+        area = opened.js(AREA, plot)
+        opened.page.mouse.click(along(opened, plot, step), area["top"] + 0.8 * area["height"])
+        opened.wait(f"GrokExplorer.page.training.frame === {frame}")
+        assert opened.page.input_value("#frame") == str(frame)
 
 
 def test_arrow_keys_move_the_slider(opened):
     opened.page.focus("#frame")
-    for key, frame in [("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", 5), ("Home", 0)]:
+    for key, frame in [("Home", 0), ("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", 5)]:
         opened.page.keyboard.press(key)
         assert opened.js(FRAME) == frame
 
@@ -150,6 +153,7 @@ def test_space_plays_to_the_end_and_never_for_controls(opened):
 
 
 def test_pause_stays_at_its_frame(opened):
+    go_to(opened, 0)
     opened.page.click("#training-play")
     opened.wait("GrokExplorer.page.training.frame >= 1")
     opened.js("() => document.getElementById('training-play').click()")
@@ -181,3 +185,35 @@ def test_another_group_of_measures(opened, exploration):
         assert name == measure
         assert np.array_equal(np.float32(values), np.float32(run.series[f"{group}/{name}"][1]))
         assert opened.page.is_visible("#forces-note") == (group == "forces")
+
+
+def test_measures_of_structure_stand_in_rows(show, exploration):
+    names = ("purity", "circle", "norm", "grid", "line", "other", "lattice")
+    series = {f"structure/{name}": ([0, 10], [0.0, 1.0]) for name in names}
+    opened = show(exploration(series=series | {"other/one": ([0, 10], [0.0, 1.0])}))
+    traces, layout = opened.js(
+        "() => { const {data, layout} = document.getElementById('measures'); return [data, layout] }"
+    )
+    rows = {}
+    for trace in traces:
+        rows.setdefault(layout[trace["yaxis"].replace("y", "yaxis")]["title"]["text"], []).append(trace["name"])
+    assert rows == {"share": ["circle", "grid", "line", "other"], "norm": ["norm"], "structure": ["purity", "lattice"]}
+    domains = [layout[axis]["domain"] for axis in ("yaxis", "yaxis2", "yaxis3")]
+    assert all(above[0] > below[1] for above, below in pairwise(domains))
+    heights = "() => ['#measures', '#measures .plotly'].map((at) => document.querySelector(at).clientHeight)"
+    for group, taller in [("structure", True), ("other", False), ("structure", True)]:
+        opened.page.select_option("#group", label=group)
+        opened.settle()
+        kept, drawn = opened.js(heights)
+        assert drawn == kept
+        assert (kept > 380) == taller
+
+
+@pytest.mark.parametrize("points", [1, 2])
+def test_no_two_curves_look_alike(show, exploration, points):
+    series = {f"many/m{number}": ([*range(points)], [0.5] * points) for number in range(40)}
+    traces = show(exploration(series=series)).js("() => document.getElementById('measures').data")
+    kind = "marker" if points == 1 else "line"
+    assert {trace["mode"] for trace in traces} == {f"{kind}s"}
+    looks = {(trace[kind]["color"], trace[kind]["symbol" if points == 1 else "dash"]) for trace in traces}
+    assert len(looks) == len(traces) == 40

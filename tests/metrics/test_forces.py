@@ -161,6 +161,29 @@ def test_shuffled_answers_explain_little_of_many_tokens():
     assert noise["chance"] < 0.15
 
 
+def test_chance_is_the_mean_over_shuffles():
+    pairs, vectors, force = addition(7), drawn(7, 2), drawn(7, 2, seed=1)
+    generator = torch.Generator().manual_seed(0)
+    shares, beyond = [], []
+    for _ in range(5):
+        order = torch.randperm(len(pairs), generator=generator)
+        shuffled = PairSums(pairs.first, pairs.second, pairs.answers[order], 7)
+        columns = np.stack([each.flatten().numpy() for each in tendencies(vectors, shuffled, 0.5, "rational")], axis=1)
+        radial = vectors.flatten().numpy()[:, None]
+        target = force.flatten().numpy()
+        left = [
+            ((target - x @ np.linalg.lstsq(x, target, rcond=None)[0]) ** 2).sum()
+            for x in (columns, radial, np.hstack([radial, columns]))
+        ]
+        shares.append(1 - left[0] / (target**2).sum())
+        beyond.append(1 - left[2] / left[1])
+    metric = ExplainedGradient(pairs, "rational", (0.5,), shuffles=5)
+    metric.update(force, vectors)
+    found = metric.compute()
+    assert found["chance"].item() == pytest.approx(np.mean(shares))
+    assert found["chance_beyond_radial"].item() == pytest.approx(np.mean(beyond))
+
+
 def test_chance_is_drawn_once_and_leaves_the_generator_alone():
     torch.manual_seed(0)
     state = torch.get_rng_state()

@@ -178,3 +178,8 @@ def test_wrong_sizes_are_named(arguments, message):
 def test_sequences_of_another_length_are_refused():
     with pytest.raises(ValueError, match=r"\(batch, 2\), got \(4, 3\)"):
         ParticleSystem(5, 2)(torch.zeros(4, 3, dtype=torch.long))
+
+
+def test_without_pairs_it_says_whose_task_it_is_for():
+    with pytest.raises(ValueError, match="knows no pairs yet: it is for ParticleTask"):
+        ParticleSystem(5, 2)(torch.tensor([[0, 1]]))

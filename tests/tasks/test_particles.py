@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from torch.optim import SGD
 from torch.optim.lr_scheduler import StepLR
 
-from grok_lightning.callbacks import Evaluation, Milestones, RunCheckpoint, StageInterrupted
+from grok_lightning.callbacks import Evaluation, Milestones, RunCheckpoint, RunRecord, StageInterrupted
 from grok_lightning.data import BinaryOperationDataModule
 from grok_lightning.forces import Forces
 from grok_lightning.networks import ParticleSystem, freeze
@@ -256,6 +256,12 @@ def test_particles_that_are_all_frozen_are_refused(tmp_path):
         train(tmp_path, 2, task_of(parameter_groups=[ParameterRule("embedding", lr=0)]))
 
 
+def test_particles_that_blow_up_fail(tmp_path):
+    task = ParticleTask(ParticleSystem, optimizer=partial(SGD, lr=1e30))
+    with pytest.raises(FloatingPointError, match="loss is nan"):
+        train(tmp_path, 4, task, callbacks=[RunRecord()], precision="32-true")
+
+
 # what is logged
 
 
@@ -396,6 +402,7 @@ def test_positions_go_to_a_network_and_come_back(lightning, tmp_path):
             "a ParticleSystem is for pairs (`layout: a b`), not for sequences of 4",
         ),
         (("ParticleSystem}", "ParticleSystem}\n        pairs: val"), "pairs"),
+        (("batch_size: null", "batch_size: null, commutative_augmentation: true"), "turned around is the same pair"),
         (
             ("ParticleSystem}", "ParticleSystem}\n        forces: {range: -1}"),
             "`range` must be positive and finite, got -1",

@@ -2,6 +2,8 @@
 (function (explorer) {
   "use strict";
 
+  const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
+  const SYMBOLS = ["circle", "square", "diamond", "cross", "x", "triangle-up"];
   let palette = [];
   let hues = [];
 
@@ -29,10 +31,14 @@
     return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   }
 
-  /** The colour of one curve among others. The palette ends in black, which darkness would hide. */
+  /**
+   * The look of one curve among others: when the colours are used up they begin anew with another dash, and single
+   * points with another symbol. The palette ends in black, which darkness would hide.
+   */
   function curve(index) {
     const known = [...palette.slice(0, -1), ofPage("ink"), ofPage("muted")];
-    return known[index % known.length];
+    const round = Math.floor(index / known.length) % DASHES.length;
+    return { color: known[index % known.length], dash: DASHES[round], symbol: SYMBOLS[round] };
   }
 
   /** Calls back when the page turns from light to dark or back. */

@@ -7,7 +7,7 @@
 
   /**
    * One set of axes below the other.
-   * @typedef {{name: string, label: string, colour: number, steps: ArrayLike<number>, values: ArrayLike<number>}} Curve
+   * @typedef {{name: string, label: string, look: number, steps: ArrayLike<number>, values: ArrayLike<number>}} Curve
    * @typedef {{title: string, axis: object, curves: Curve[]}} Row
    */
 
@@ -22,8 +22,9 @@
   function traces(rows, place) {
     const named = new Set();
     return rows.flatMap(({ curves }, row) =>
-      curves.map(({ label, colour, steps, values }) => {
+      curves.map(({ label, look, steps, values }) => {
         const first = !named.has(label);
+        const { color, dash, symbol } = explorer.colours.curve(look);
         named.add(label);
         return {
           name: plain(label),
@@ -34,7 +35,8 @@
           customdata: Array.from(steps),
           yaxis: row ? `y${row + 1}` : "y",
           mode: steps.length > 1 ? "lines" : "markers",
-          line: { color: explorer.colours.curve(colour), width: 2 },
+          line: { color, dash, width: 2 },
+          marker: { color, symbol, size: 8 },
           hovertemplate: "%{fullData.name}: %{y:.4g} at step %{customdata:,}<extra></extra>",
         };
       }),
@@ -53,20 +55,24 @@
 
     /** Draws all anew. @param {Row[]} rows */
     async show(rows, logarithmic, step) {
+      if (!rows.length) return;
       const steps = rows.flatMap((row) => row.curves.flatMap((curve) => Array.from(curve.steps)));
       this.axis = stepAxis([...this.frames, ...steps], logarithmic);
+      const titles = rows.map(({ title }) => title).join();
+      const anchor = rows.length > 1 ? `y${rows.length}` : "y";
       const layout = frame({
         showlegend: true,
         legend: { orientation: "h", x: 0, y: 1.01, yanchor: "bottom" },
-        uirevision: `${logarithmic}`,
+        uirevision: titles,
         clickanywhere: true,
         shapes: [this.cursor(step)],
-        xaxis: axis("step", { ...this.axis.layout, anchor: rows.length > 1 ? `y${rows.length}` : "y" }),
+        xaxis: axis("step", { ...this.axis.layout, anchor, uirevision: `${logarithmic}` }),
       });
       rows.forEach((row, index) => {
         const name = index ? `yaxis${index + 1}` : "yaxis";
         layout[name] = axis(row.title, { ...row.axis, domain: domain(index, rows.length) });
       });
+      this.element.classList.toggle("tall", rows.length > 2);
       await draw(this.element, traces(rows, this.axis.place), layout);
       if (!this.listens) this.listen();
     }

@@ -13,12 +13,22 @@
     return largest > 0 && largest < Infinity ? ROOM * largest : 1;
   }
 
+  /** One more than the largest, 0 if there are none. */
+  function countOf(numbers = []) {
+    return numbers.reduce((most, number) => Math.max(most, number + 1), 0);
+  }
+
   /** A colour for each class: once around the circle, or around the labels that there are. */
   function classColours(run) {
-    const labels = run.areResidues ? run.names.length : run.pairs.label.reduce((a, b) => Math.max(a, b), 0) + 1;
-    const classes = run.classMap ? run.classMap.classes.numbers.reduce((a, b) => Math.max(a, b), 0) + 1 : 0;
+    const classes = countOf(run.classMap?.classes.numbers);
+    const labels = run.areResidues ? run.names.length : countOf(run.pairs?.label) || classes;
     const beyond = Math.max(0, classes - labels);
     return [...explorer.colours.circle(labels), ...Array(beyond).fill(explorer.colours.ofPage("muted"))];
+  }
+
+  /** A class by the name of the token that it is, if it is one. */
+  function className(run, number) {
+    return plain(run.names[number] ?? number);
   }
 
   /** Every token with its name, in the order of the circle where it is a residue. */
@@ -56,7 +66,7 @@
       name: heldOut ? "held out" : "training",
       x: chosen.map((pair) => sums[pair][0]),
       y: chosen.map((pair) => sums[pair][1]),
-      text: chosen.map((pair) => plain(`${named(pair)} → ${label[pair]}`)),
+      text: chosen.map((pair) => `${plain(named(pair))} → ${className(run, label[pair])}`),
       mode: "markers",
       marker: {
         size: chosen.length > 1000 ? 5 : 7,
@@ -69,32 +79,39 @@
   }
 
   /** The class predicted at each place, in a paler shade of the colour that its pairs have. */
-  function mapTrace(classMap, colours, place) {
+  function mapTrace(run, frame, colours) {
+    const { classMap } = run;
     const size = classMap.classes.shape[1];
-    const half = classMap.halfWidth[place];
+    const half = classMap.halfWidth[frame];
     const centres = Array.from({ length: size }, (_, index) => half * ((2 * index) / Math.max(1, size - 1) - 1));
+    const rows = centres.map((_, row) => Array.from(at(classMap.classes, frame, row)));
     const ends = (colour, index) => [index, index + 1].map((edge) => [edge / colours.length, colour]);
     return {
       type: "heatmap",
       x: centres,
       y: centres,
-      z: centres.map((_, row) => Array.from(at(classMap.classes, place, row))),
+      z: rows,
+      text: rows.map((row) => row.map((number) => className(run, number))),
       zmin: -0.5,
       zmax: colours.length - 0.5,
       colorscale: colours.flatMap(ends),
       showscale: false,
       opacity: PALE,
-      hovertemplate: "predicted: %{z}<extra></extra>",
+      hovertemplate: "predicted: %{text}<extra></extra>",
     };
   }
 
-  /** The sums of pairs, over the map of predicted classes where there is one. */
-  function drawPairs(element, run, points, place, half, withHeldOut) {
-    const colours = classColours(run);
-    const sums = sumsOfPairs(run.pairs, points);
-    const traces = run.classMap ? [mapTrace(run.classMap, colours, place)] : [];
-    traces.push(pairTrace(run, sums, colours, false));
-    if (withHeldOut) traces.push(pairTrace(run, sums, colours, true));
+  /**
+   * The sums of pairs, over the map of predicted classes; what there is of the two.
+   * @param {{points: Float32Array, frame: number, half: number, colours: string[], heldOut: boolean}} shown
+   */
+  function drawPairs(element, run, { points, frame, half, colours, heldOut }) {
+    const traces = run.classMap ? [mapTrace(run, frame, colours)] : [];
+    if (run.pairs) {
+      const sums = sumsOfPairs(run.pairs, points);
+      traces.push(pairTrace(run, sums, colours, false));
+      if (heldOut) traces.push(pairTrace(run, sums, colours, true));
+    }
     return draw(element, traces, plane(run.axes.map((name) => `sum, ${name}`), half));
   }
 
@@ -106,7 +123,7 @@
       type: "bar",
       x: Array.from(shares, (_, index) => index + 1),
       y: Array.from(shares),
-      marker: { color: Array.from(shares, (share) => (share >= 2 * even ? curve(0) : ofPage("faint"))) },
+      marker: { color: Array.from(shares, (share) => (share >= 2 * even ? curve(0).color : ofPage("faint"))) },
       hovertemplate: "frequency %{x}: %{y:.1%}<extra></extra>",
     };
     const layout = frame({
@@ -117,5 +134,5 @@
     return draw(element, [trace], layout);
   }
 
-  explorer.planes = { halfWidth, sumsOfPairs, drawEmbeddings, drawPairs, drawSpectrum };
+  explorer.planes = { halfWidth, sumsOfPairs, classColours, drawEmbeddings, drawPairs, drawSpectrum };
 })((globalThis.GrokExplorer ??= {}));

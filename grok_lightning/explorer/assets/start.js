@@ -2,7 +2,7 @@
 (function (explorer) {
   "use strict";
 
-  const byId = (id) => document.getElementById(id);
+  const { byId } = explorer.common;
 
   function element(kind, text) {
     const made = document.createElement(kind);
@@ -29,18 +29,24 @@
     byId("results-of-run").hidden = !rows.length;
   }
 
-  const run = explorer.data.read("run");
-  explorer.colours.use(run);
-  showHeader(run);
-  showResults(run.results);
-  const simulation = new explorer.simulation.Simulation();
-  const training = new explorer.training.Training(run, (points, step) => {
-    simulation.startFrom(points, step);
-    byId("simulation").focus();
-  });
+  /** Shows the run that stands in the page. */
+  function start() {
+    const run = explorer.data.read("run");
+    explorer.colours.use(run);
+    showHeader(run);
+    showResults(run.results);
+    const simulation = new explorer.simulation.Simulation(run.forces);
+    const training = new explorer.training.Training(run, (points, place) => {
+      simulation.startFrom(points, place);
+      byId("simulation").focus();
+    });
+    explorer.page = { run, training, simulation };
+  }
+
   explorer.colours.onChange(() => {
-    training.drawAll();
-    simulation.draw();
+    explorer.page.training.drawAll();
+    explorer.page.simulation.draw();
   });
-  explorer.page = { run, training, simulation };
+  explorer.start = start;
+  start();
 })((globalThis.GrokExplorer ??= {}));

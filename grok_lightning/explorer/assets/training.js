@@ -3,21 +3,19 @@
   "use strict";
 
   const { at } = explorer.data;
-  const { valueAt, group, measure, select } = explorer.series;
+  const { valueAt } = explorer.series;
+  const { byId, number, percent, count } = explorer.common;
   const FRAME_TIME = 100;
-  const FIRST = ["structure", "forces"];
-  const PROGRESS = ["loss", "accuracy"];
-  const byId = (id) => document.getElementById(id);
-  const isProgress = (name) => PROGRESS.includes(measure(name));
-
-  const number = (value) => (Number.isFinite(value) ? value.toPrecision(3) : "–");
-  const percent = (value) => (Number.isFinite(value) ? `${(100 * value).toFixed(1)} %` : "–");
 
   class Training {
-    /** @param {object} run @param {(points: Float32Array, step: number) => void} onSend takes the frame's embeddings */
+    /**
+     * @param {object} run
+     * @param {(points: Float32Array, place: string) => void} onSend takes the frame's embeddings
+     */
     constructor(run, onSend) {
       Object.assign(this, { run, onSend, frame: run.steps.length - 1, copy: 0, pending: false });
       const pick = (frame) => this.show(frame);
+      this.ranges = new explorer.ranges.Ranges(run);
       this.progress = new explorer.curves.Curves(byId("progress"), run.steps, pick);
       this.measures = new explorer.curves.Curves(byId("measures"), run.steps, pick);
       this.fill();
@@ -40,50 +38,64 @@
       return this.run.steps[this.frame];
     }
 
+    get copies() {
+      return this.run.positions.shape[1];
+    }
+
     /** Fills the choices that depend on the run, and takes away what it has nothing for. */
     fill() {
-      const { run } = this;
-      const [frames, copies] = run.positions.shape;
-      byId("frame").max = byId("frame").value = frames - 1;
-      byId("frame").disabled = byId("training-play").disabled = frames < 2;
+      const { run, copies } = this;
+      byId("frame").max = run.steps.length - 1;
+      byId("frame").value = this.frame; // only now: a slider cuts off what is beyond its end
+      byId("frame").disabled = byId("training-play").disabled = run.steps.length < 2;
       byId("copy").append(...Array.from({ length: copies }, (_, copy) => new Option(copy + 1, copy)));
       byId("copy-choice").hidden = copies < 2;
-      byId("pairs-figure").hidden = byId("held-out-choice").hidden = !run.pairs;
-      byId("map-note").hidden = !run.classMap;
+      byId("held-out-choice").hidden = !run.pairs;
       byId("spectrum-figure").hidden = !run.spectrum || !run.spectrum.shape[2];
       byId("plane-share").parentElement.hidden = !run.planeShare;
-      byId("progress-figure").hidden = !this.rowsOfProgress().length;
-      this.fillMeasures();
+      byId("progress-figure").hidden = !explorer.rows.progress(run.series).length;
+      this.fillPairs();
+      this.fillGroups();
       this.fillSend();
     }
 
-    fillSend() {
-      const fits = explorer.simulation.takes(this.run.names.length);
-      byId("send").hidden = !this.run.areResidues;
-      byId("send").disabled = !fits;
-      byId("send").title = fits ? "" : "The simulation takes 3 to 31 residues.";
+    fillPairs() {
+      const { pairs, classMap } = this.run;
+      const sums = `Sums of pairs, coloured by label${classMap ? ", over the predicted class" : ""}`;
+      byId("pairs-figure").hidden = !pairs && !classMap;
+      byId("pairs-caption").textContent = pairs ? sums : "Predicted class of each sum";
     }
 
-    /** The groups of measures to choose from: structure and forces before every other one. */
-    fillMeasures() {
-      const names = Object.keys(this.run.series).filter((name) => !isProgress(name));
-      const groups = [...new Set(names.map(group))];
-      this.groups = [...FIRST.filter((name) => groups.includes(name)), ...groups.filter((name) => !FIRST.includes(name))];
-      byId("group").append(...this.groups.map((name) => new Option(name || "others", name)));
-      byId("group-choice").hidden = this.groups.length < 2;
-      byId("measures-figure").hidden = !this.groups.length;
+    fillGroups() {
+      const groups = explorer.rows.groupsOf(this.run.series);
+      byId("group").append(...groups.map((name) => new Option(name || "others", name)));
+      byId("group-choice").hidden = groups.length < 2;
+      byId("measures-figure").hidden = !groups.length;
+    }
+
+    /** The simulation adds modulo n: nothing else is offered to it. */
+    fillSend() {
+      const refusal = explorer.simulation.refusal(this.run.names.length);
+      byId("send-choice").hidden = !this.run.isAddition;
+      byId("send").disabled = Boolean(refusal);
+      byId("send-note").textContent = refusal;
     }
 
     listen() {
       byId("frame").addEventListener("input", () => this.show(Number(byId("frame").value)));
       for (const id of ["fixed-ranges", "held-out"]) byId(id).addEventListener("change", () => this.schedule());
-      byId("log-steps").addEventListener("change", () => this.drawCurves());
-      byId("group").addEventListener("change", () => this.drawCurves());
-      byId("send").addEventListener("click", () => this.onSend(this.points, this.step));
+      for (const id of ["log-steps", "group"]) byId(id).addEventListener("change", () => this.drawCurves());
+      byId("send").addEventListener("click", () => this.onSend(this.points, this.place()));
       byId("copy").addEventListener("change", () => {
         this.copy = Number(byId("copy").value);
         this.schedule();
       });
+    }
+
+    /** Where in the run the frame is. */
+    place() {
+      const simulation = this.copies > 1 ? `, simulation ${this.copy + 1}` : "";
+      return `step ${count(this.step)} of the run${simulation}`;
     }
 
     /** The next frame. @returns {boolean} whether there is one more after it; from the last one it goes to the first */
@@ -111,6 +123,7 @@
     }
 
     drawAll() {
+      this.colours = explorer.planes.classColours(this.run);
       this.showReadouts();
       this.drawFrame();
       this.drawCurves();
@@ -120,69 +133,33 @@
       const { run, step } = this;
       const share = run.planeShare && at(run.planeShare, this.frame, this.copy)[0];
       byId("frame").setAttribute("aria-valuetext", `step ${step}`);
-      byId("step").textContent = step.toLocaleString("en");
+      byId("step").textContent = count(step);
       byId("train-loss").textContent = number(valueAt(run.series["train/loss"], step));
       byId("val-accuracy").textContent = percent(valueAt(run.series["val/accuracy"], step));
       byId("plane-share").textContent = run.planeShare ? percent(share) : "";
     }
 
     drawFrame() {
-      const { run, points, frame, copy, step } = this;
+      const { run, points, frame, copy, colours, ranges } = this;
       const { drawEmbeddings, drawPairs, drawSpectrum } = explorer.planes;
-      const half = this.halfWidths();
+      const half = byId("fixed-ranges").checked ? ranges.ofAll(copy) : ranges.of(frame, copy);
+      const pairs = { points, frame, half: half.pairs, colours, heldOut: byId("held-out").checked };
       drawEmbeddings(byId("embeddings"), run, points, half.embeddings);
-      if (run.pairs) drawPairs(byId("pairs"), run, points, frame, half.pairs, byId("held-out").checked);
-      if (!byId("spectrum-figure").hidden) drawSpectrum(byId("spectrum"), at(run.spectrum, frame, copy), this.topShare());
-      this.progress.moveCursor(step);
-      this.measures.moveCursor(step);
-    }
-
-    /** Half the widths of the two planes: for this frame, or for all of them. */
-    halfWidths() {
-      const { run, copy } = this;
-      const frames = byId("fixed-ranges").checked ? [...run.steps.keys()] : [this.frame];
-      const widest = (widthOf) => Math.max(...frames.map(widthOf));
-      const sums = (frame) => explorer.planes.sumsOfPairs(run.pairs, at(run.positions, frame, copy)).flat();
-      return {
-        embeddings: widest((frame) => explorer.planes.halfWidth(at(run.positions, frame, copy))),
-        pairs: run.pairs && widest((frame) => run.classMap?.halfWidth[frame] ?? explorer.planes.halfWidth(sums(frame))),
-      };
-    }
-
-    topShare() {
-      return this.run.steps.reduce((top, _, frame) => Math.max(top, ...at(this.run.spectrum, frame, this.copy)), 0);
-    }
-
-    /** Loss above accuracy; training and validation keep their colour in both. */
-    rowsOfProgress() {
-      const all = select(this.run.series, isProgress);
-      const groups = [...new Set(all.map(({ name }) => group(name)))];
-      const curvesOf = (kind) =>
-        all
-          .filter(({ name }) => measure(name) === kind)
-          .map((curve) => ({ ...curve, label: group(curve.name), colour: groups.indexOf(group(curve.name)) }));
-      const [losses, accuracies] = PROGRESS.map(curvesOf);
-      const values = losses.flatMap((curve) => Array.from(curve.values));
-      const rows = [
-        { title: "loss", axis: explorer.plots.logAxis(values), curves: losses },
-        { title: "accuracy", axis: { range: [-0.02, 1.04], tickformat: ".0%" }, curves: accuracies },
-      ];
-      return rows.filter(({ curves }) => curves.length);
-    }
-
-    rowsOfMeasures() {
-      const chosen = byId("group").value;
-      const curves = select(this.run.series, (name) => group(name) === chosen && !isProgress(name));
-      const named = curves.map((curve, colour) => ({ ...curve, label: measure(curve.name).replaceAll("_", " "), colour }));
-      return [{ title: chosen || "others", axis: {}, curves: named }];
+      if (!byId("pairs-figure").hidden) drawPairs(byId("pairs"), run, pairs);
+      if (!byId("spectrum-figure").hidden) {
+        drawSpectrum(byId("spectrum"), at(run.spectrum, frame, copy), ranges.topShare(copy));
+      }
+      this.progress.moveCursor(this.step);
+      this.measures.moveCursor(this.step);
     }
 
     drawCurves() {
+      const { series } = this.run;
       const logarithmic = byId("log-steps").checked;
-      const rows = this.rowsOfProgress();
-      if (rows.length) this.progress.show(rows, logarithmic, this.step);
-      byId("forces-note").hidden = byId("group").value !== "forces";
-      if (this.groups.length) this.measures.show(this.rowsOfMeasures(), logarithmic, this.step);
+      const chosen = byId("group").value;
+      byId("forces-note").hidden = chosen !== "forces";
+      this.progress.show(explorer.rows.progress(series), logarithmic, this.step);
+      this.measures.show(explorer.rows.measures(series, chosen), logarithmic, this.step);
     }
   }
 
