@@ -35,6 +35,12 @@ class Cadence:
         # 930 · 1.1 is 1023.0000000000001
         return max(multiple, math.ceil(round(step * self.growth, 6)))
 
+    def beyond(self, step: int, due: int) -> int:
+        """Return the first step of the cadence after any step, from a step that belongs to it."""
+        while due <= step:
+            due = self.after(due)
+        return due
+
 
 @runtime_checkable
 class Punctual(Protocol):

@@ -65,8 +65,7 @@ class Evaluation(Callback):
         """Look out for the next step of the cadence."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.off_cadence = trainer.global_step < self.next_step
-            while self.next_step <= trainer.global_step:
-                self.next_step = self.cadence.after(self.next_step)
+            self.next_step = self.cadence.beyond(trainer.global_step, self.next_step)
 
     def state_dict(self) -> dict[str, int]:
         """Return the step of the next evaluation, and whether the last one was due only because the run ended."""

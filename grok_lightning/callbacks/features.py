@@ -132,8 +132,7 @@ class FeatureProgress(Callback):
         if step < self.due:
             return
         self.history[step] = matrix
-        while self.due <= step:
-            self.due = self.cadence.after(self.due)
+        self.due = self.cadence.beyond(step, self.due)
         if len(self.history) > LARGEST_HISTORY:
             self.history = {kept: self.history[kept] for kept in sorted(self.history)[::2]}
 

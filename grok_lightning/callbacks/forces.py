@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import nn
 
+from grok_lightning.callbacks.cadence import Cadence
 from grok_lightning.callbacks.pictures import evaluating
 from grok_lightning.forces import Kernel
 from grok_lightning.metrics import ExplainedGradient
@@ -30,13 +31,23 @@ class MeasuredForces(Callback):
         kernel: How clustering falls off.
         ranges: Ranges to try, in root mean square lengths of the pair sums; the one that explains most is taken.
         shuffles: How often answers are shuffled among the pairs, to see what chance explains.
+        every_n_steps: Smallest number of steps between measurements, at evaluations; also at `max_steps`.
+        growth: Ratio of their steps, 1 for evenly spaced ones.
 
     Raises:
-        ValueError: If the kernel is not known, or a range or the shuffles are not positive; before training, if the
-            data are not of binary operations or the network has no gradient to one vector for each token.
+        ValueError: If the kernel is not known, or a range, the shuffles or the cadence are out of range; before
+            training, if the data are not of binary operations or the network has no gradient to one vector for each
+            token.
     """
 
-    def __init__(self, kernel: Kernel = "rational", ranges: Sequence[float] = RANGES, shuffles: int = 20) -> None:
+    def __init__(
+        self,
+        kernel: Kernel = "rational",
+        ranges: Sequence[float] = RANGES,
+        shuffles: int = 20,
+        every_n_steps: int = 1,
+        growth: float = 1.0,
+    ) -> None:
         require_choice("kernel", kernel, Kernel)
         if not ranges or not all(reach > 0 for reach in ranges):
             raise ValueError(f"ranges is {list(ranges)}; expected at least one, all of them positive")
@@ -44,6 +55,8 @@ class MeasuredForces(Callback):
             raise ValueError(f"shuffles is {shuffles}; expected a positive number")
         self.kernel: Kernel = kernel
         self.shuffles = shuffles
+        self.cadence = Cadence(every_n_steps, growth)
+        self.due = 0
         self.ranges = tuple(ranges)
         self.metric: ExplainedGradient | None = None
 
@@ -68,9 +81,13 @@ class MeasuredForces(Callback):
         self.metric = ExplainedGradient(pairs, self.kernel, self.ranges, self.shuffles).to(pl_module.device)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measure the force."""
+        """Measure the force where that is due."""
+        step = trainer.global_step
         if trainer.sanity_checking or trainer.state.fn != "fit" or self.metric is None:
             return
+        if step < self.due and step != trainer.max_steps:
+            return
+        self.due = self.cadence.beyond(step, self.due)
         task: Any = pl_module
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         train = data.part("train")
@@ -81,3 +98,11 @@ class MeasuredForces(Callback):
         measured = self.metric.compute()
         self.metric.reset()
         pl_module.log_dict({f"forces/{name}": value for name, value in measured.items() if math.isfinite(value)})
+
+    def state_dict(self) -> dict[str, int]:
+        """Return when a measurement is due again."""
+        return {"due": self.due}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on with the measurements."""
+        self.due = state_dict["due"]

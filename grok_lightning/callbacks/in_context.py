@@ -70,8 +70,7 @@ class InContextProgress(Callback):
         measure: Any = pl_module.measure("val", "shots")  # type: ignore[operator]
         with measure.sync_context():
             self.history[step] = measure.accuracy_by_shots().cpu()
-        while self.due <= step:
-            self.due = self.cadence.after(self.due)
+        self.due = self.cadence.beyond(step, self.due)
         if len(self.history) > LARGEST_HISTORY:
             *others, last = sorted(self.history)
             self.history = {kept: self.history[kept] for kept in [*others[::2], last]}

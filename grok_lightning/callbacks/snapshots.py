@@ -77,8 +77,7 @@ class Snapshots(Callback):
         step = trainer.global_step
         if step >= self.next_step or step == trainer.max_steps:
             self._save(trainer, pl_module)
-        while self.next_step <= step:
-            self.next_step = self.cadence.after(self.next_step)
+        self.next_step = self.cadence.beyond(step, self.next_step)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:

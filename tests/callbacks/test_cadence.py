@@ -77,3 +77,13 @@ def test_a_checkpoint_by_epochs_is_no_boundary():
 def test_where_nothing_is_due_every_batch_stands_alone():
     assert boundaries(-1) == list(range(1, 13))
     assert boundaries(-1, at(Evaluation(), 5)) == [5] * 5 + list(range(6, 13))
+
+
+@given(st.integers(1, 40), st.floats(1, 3), st.integers(0, 3000))
+def test_the_step_beyond_any_is_the_first_of_the_cadence_after_it(every, growth, step):
+    cadence = Cadence(every, growth)
+    steps = [0]
+    while steps[-1] <= step:
+        steps.append(cadence.after(steps[-1]))
+    assert cadence.beyond(step, 0) == steps[-1]
+    assert cadence.beyond(step, steps[-1]) == steps[-1]

@@ -90,6 +90,12 @@ def test_kernel_and_ranges_are_heeded(train, kept):
     assert about(kept.rows[3])["range"] in (pytest.approx(0.3), pytest.approx(0.7))
 
 
+def test_it_has_a_cadence_of_its_own_among_the_evaluations(train, kept):
+    callback = MeasuredForces(every_n_steps=4, growth=2.0)
+    train([Evaluation(1), callback], 11, task=task_of(), data=addition(), logger=kept)
+    assert [step for step, row in sorted(kept.rows.items()) if about(row)] == [0, 4, 8, 11]
+
+
 def test_without_a_force_nothing_is_logged(train, kept):
     class Deaf(PlanarNetwork):
         """A network whose answer is the same whatever it is asked."""
