@@ -284,6 +284,7 @@ def test_a_chain_on_two_devices_survives_a_kill_and_an_interruption(lab, finishe
     assert_same_runs(lab, finished)
 
 
+@pytest.mark.slow
 def test_a_job_of_one_slurm_task_requeues_itself_and_resumes_only_its_own_checkpoint(lab, finished):
     tools, calls = lab.folder / "tools", lab.folder / "calls"
     tools.mkdir()

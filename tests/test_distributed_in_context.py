@@ -17,6 +17,8 @@ from grok_lightning.logger import read_metrics
 SECONDS = 240
 """No command takes as long, on the slowest machine; one that hangs does."""
 STAGES = ("whole", "parts")
+
+pytestmark = pytest.mark.slow
 RECIPE = """\
 model:
   class_path: InContextTask
