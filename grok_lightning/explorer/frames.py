@@ -1,12 +1,11 @@
 """A network as it was at one snapshot after another."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
 
 from grok_lightning.callbacks.snapshots import SNAPSHOTS
 from grok_lightning.chain.faults import ChainError
@@ -38,30 +37,28 @@ class Frames:
         self.last = {name: tensor.clone() for name, tensor in named_tensors(network).items()}
         files = sorted((folder / SNAPSHOTS).glob("step_*.safetensors"))
         paths = {int(path.stem.partition("_")[2]): path for path in files}
-        paths = {step: path for step, path in paths.items() if step < end and self._holds(path, "embedding.")}
-        places = np.linspace(0, len(paths) - 1, min(len(paths), LARGEST - 1)).round().astype(int)
-        steps = list(paths)
-        self.found = len(paths)
+        learned = {name for name, tensor in self.last.items() if tensor.is_floating_point()}
+        embedding = {name for name in learned if name.startswith("embedding.")}
+        held = {step: _names(path) for step, path in paths.items() if step < end}
+        steps = [step for step, names in held.items() if embedding <= names]
+        places = np.linspace(0, len(steps) - 1, min(len(steps), LARGEST - 1)).round().astype(int)
+        self.found = len(steps)
         self.paths = {steps[place]: paths[steps[place]] for place in places}
-        self.hold_all = all(self._holds(path, "") for path in self.paths.values())
+        self.hold_all = all(learned <= held[step] for step in self.paths)
 
     def __iter__(self) -> Iterator[int]:
         """Put the network into one state after another, and yield the steps."""
         for step, path in self.paths.items():
-            load_tensors(self.network, _tensors(path))
+            load_tensors(self.network, load_file(path))
             yield step
         load_tensors(self.network, self.last)
         yield self.end
 
-    def _holds(self, path: Path, prefix: str) -> bool:
-        """Say whether a snapshot holds all that is learned whose name begins so."""
-        held = _tensors(path)
-        learned = (name for name, tensor in self.last.items() if tensor.is_floating_point())
-        return all(name in held for name in learned if name.startswith(prefix))
 
-
-def _tensors(path: Path) -> Mapping[str, Tensor]:
+def _names(path: Path) -> set[str]:
+    """The names of the tensors of a snapshot, from its header alone."""
     try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            return set(file.keys())
     except (OSError, SafetensorError) as error:
         raise ChainError(f"{path}: cannot be read ({error}); delete this snapshot to go without it") from None

@@ -56,13 +56,13 @@ def explore(folder: Path) -> Exploration:
     frames = Frames(network, folder, int(manifest.results.get("steps", 0)))
     tokens, sums = _tokens(network, task, data), _sums(network, data)
     planar = network.vectors_by_copy().shape[::2] == (1, 2) and sums is not None
-    mapped = sums is not None and planar and frames.hold_all and network.length == 2
+    mapped = planar and frames.hold_all and network.length == 2
     steps, vectors, maps = [], [], []
     for step in frames:
         by_copy = network.vectors_by_copy().detach().cpu().float()
         steps.append(step)
         vectors.append(by_copy[:, tokens.shown])
-        if mapped and sums is not None:
+        if sums is not None and mapped:
             maps.append(class_map(network, sums.of(by_copy[0]), tokens.shown))
     planes, shares = planes_of(vectors)
     return Exploration(
@@ -80,7 +80,7 @@ def explore(folder: Path) -> Exploration:
         class_map=ClassMap(*(np.stack(column) for column in zip(*maps, strict=True))) if maps else None,
         series=_series(folder),
         results={name: _text(value) for name, value in manifest.results.items()},
-        forces=_forces(task),
+        forces=_forces(task, network),
         notes=_notes(network, frames, sums, planar and not mapped),
     )
 
@@ -144,9 +144,9 @@ def _series(folder: Path) -> Mapping[str, tuple[Sequence[int], Sequence[float]]]
         return {}
 
 
-def _forces(task: Any) -> dict[str, float | str] | None:
+def _forces(task: Any, network: Network) -> dict[str, float | str] | None:
     """What particles felt, for the simulation to begin with."""
-    if not isinstance(task.network if hasattr(task, "network") else None, ParticleSystem):
+    if not isinstance(network, ParticleSystem):
         return None
     (optimizer,), _ = task.configure_optimizers()
     group = optimizer.param_groups[0]

@@ -10,6 +10,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import SGD
 
+from grok_lightning.data.batches import Equations
 from grok_lightning.forces import Forces, attractions, on_tokens
 from grok_lightning.networks import ParticleSystem
 from grok_lightning.networks.arguments import require_choice
@@ -108,7 +109,7 @@ class ParticleTask(EquationTask):
             if scheduler is not None:
                 scheduler.step()
         self.measure("train", "answers").reset()  # of what they are now, not of earlier chunks too
-        self.evaluate("train", type(chunk)(chunk.tokens[-1], chunk.answers[-1]))
+        self.evaluate("train", Equations(chunk.tokens[-1], chunk.answers[-1]))
 
     @torch.no_grad()
     def force(self, positions: Tensor) -> Tensor:
