@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from grok_lightning.callbacks import Evaluation, Milestones
@@ -65,22 +65,6 @@ class FeatureMachineTask(EquationTask):
         if is_new:
             self.network.place_centres(datamodule.training_set().tokens)
 
-    def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
-        """Refuse what `NetworkTask.check` refuses, and what no machine can be solved on.
-
-        Raises:
-            ValueError: If the data come in batches, are too many or repeat themselves, precision or number of devices
-                is another than expected, or a rule freezes the coefficients.
-        """
-        super().check(trainer, datamodule)
-        self._check_fit(trainer, datamodule)
-
-    def setup(self, stage: str) -> None:
-        """Refuse the same where nobody has checked before."""
-        super().setup(stage)
-        if stage == "fit":
-            self._check_fit(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
-
     def on_fit_start(self) -> None:
         """Refuse what a transfer has frozen and must not.
 
@@ -110,9 +94,10 @@ class FeatureMachineTask(EquationTask):
         self.observe("train", loss, logits.argmax(-1), answers)
         return loss
 
-    def _check_fit(self, trainer: Trainer, data: Any) -> None:
-        if faults := [*self._faults_of(data), *_faults_of(trainer)]:
-            raise ValueError("\n".join(faults))
+    def faults(self, trainer: Trainer, datamodule: Any) -> Iterator[str]:
+        """Yield what no machine can be solved on: batches, too many or repeated equations, precision, devices."""
+        yield from self._faults_of(datamodule)
+        yield from _faults_of(trainer)
 
     def _faults_of(self, data: Any) -> Iterator[str]:
         tokens = data.training_set().tokens

@@ -1,11 +1,11 @@
 """Learning in context: the task of saying every value of a sequence of examples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import AdamW
@@ -72,21 +72,6 @@ class InContextTask(MeasuredTask):
         super().connect(datamodule)
         self._learn_places(datamodule.reads, datamodule.examples)
 
-    def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
-        """Refuse what `NetworkTask.check` refuses, and what could not be trained on sequences.
-
-        Raises:
-            ValueError: If the network sees the values it has to say, or the parts of a batch are not equal.
-        """
-        super().check(trainer, datamodule)
-        self._check_run(trainer, datamodule)
-
-    def setup(self, stage: str) -> None:
-        """Refuse the same where nobody has checked before."""
-        super().setup(stage)
-        if stage == "fit":
-            self._check_run(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
-
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits `(batch, examples, vocabulary)` of all values of sequences `(batch, length)`."""
         return self.network(tokens, self.reads)  # type: ignore[no-any-return]
@@ -131,16 +116,16 @@ class InContextTask(MeasuredTask):
             self.reads = reads
             self.measures.update({f"{part}_shots": ShotMetrics(SETS, examples) for part in HELD_OUT})
 
-    def _check_run(self, trainer: Trainer, data: Any) -> None:
+    def faults(self, trainer: Trainer, datamodule: Any) -> Iterator[str]:
+        """Yield what could not be trained on: a network that sees the answers, or unequal parts of a batch."""
         network: Any = self.network
         if not isinstance(network, ArithmeticTransformer):
-            raise ValueError(
-                f"network: InContextTask is for an ArithmeticTransformer, not for a {type(network).__name__}"
-            )
-        if not network.causal:
-            raise ValueError("network.causal is false: the network would see the values that it has to say; give true")
-        if (data.batch_size // trainer.world_size) % self.accumulate:
-            raise ValueError(
-                f"accumulate is {self.accumulate}; expected a divisor of the {data.batch_size // trainer.world_size} "
+            yield f"network: InContextTask is for an ArithmeticTransformer, not for a {type(network).__name__}"
+        elif not network.causal:
+            yield "network.causal is false: the network would see the values that it has to say; give true"
+        rows = datamodule.batch_size // trainer.world_size
+        if rows % self.accumulate:
+            yield (
+                f"accumulate is {self.accumulate}; expected a divisor of the {rows} "
                 "sequences that a device has of a batch"
             )

@@ -122,8 +122,8 @@ class NetworkTask(LightningModule):
         """Refuse what this task cannot work with, before anything trains.
 
         Raises:
-            ValueError: If the data has no vocabulary, the Trainer has options that would not do what they say, or
-                optimiser, scheduler or callbacks do not fit the network.
+            ValueError: If the data has no vocabulary, the Trainer has options that would not do what they say,
+                optimiser, scheduler or callbacks do not fit the network, or a family finds faults.
         """
         self.connect(datamodule)
         check_trainer(trainer)
@@ -133,6 +133,11 @@ class NetworkTask(LightningModule):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if hasattr(callback, "check_run"):
                 callback.check_run(self.network, datamodule)
+        self._refuse_faults(trainer, datamodule)
+
+    def faults(self, trainer: Trainer, datamodule: Any) -> Iterator[str]:
+        """Yield what else a family cannot work with; asked by `check`, and at the start where nobody has checked."""
+        yield from ()
 
     def configure_model(self) -> None:
         """Build the network where nobody has connected the task before; without a Trainer the checkpoint will do it."""
@@ -170,6 +175,7 @@ class NetworkTask(LightningModule):
             datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
             if hasattr(datamodule, "boundary"):
                 datamodule.boundary = partial(next_boundary, self.trainer)
+            self._refuse_faults(self.trainer, datamodule)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits `(batch, vocabulary)` of equations `(batch, length)`."""
@@ -250,6 +256,10 @@ class NetworkTask(LightningModule):
         self.vocabulary = vocabulary
         with self._own_generator():
             self.network = self.make_network(len(vocabulary), length)
+
+    def _refuse_faults(self, trainer: Trainer, datamodule: Any) -> None:
+        if faults := list(self.faults(trainer, datamodule)):
+            raise ValueError("\n".join(faults))
 
     @contextmanager
     def _own_generator(self) -> Iterator[None]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim import SGD
@@ -68,21 +68,6 @@ class ParticleTask(EquationTask):
                 pairs = pair_sums_of(datamodule, "ParticleTask", self.which)
             self.network.place_pairs(torch.stack([pairs.first, pairs.second, pairs.answers]))
 
-    def check(self, trainer: Trainer, datamodule: LightningDataModule | None) -> None:
-        """Refuse what `EquationTask.check` refuses, and what would not be a simulation.
-
-        Raises:
-            ValueError: If the data come in batches, there is more than one device, or precision is another.
-        """
-        super().check(trainer, datamodule)
-        self._check_fit(trainer, datamodule)
-
-    def setup(self, stage: str) -> None:
-        """Refuse the same where nobody has checked before."""
-        super().setup(stage)
-        if stage == "fit":
-            self._check_fit(self.trainer, self.trainer.datamodule)  # type: ignore[attr-defined]
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Build the particles with as many pairs as the checkpoint has."""
         super().on_load_checkpoint(checkpoint)
@@ -131,17 +116,14 @@ class ParticleTask(EquationTask):
             self.log("val/potential", self.forces.potential(sums, self.attractions).mean())
         super().on_validation_epoch_end()
 
-    def _check_fit(self, trainer: Trainer, data: Any) -> None:
-        if faults := [*_faults_of(trainer, data)]:
-            raise ValueError("\n".join(faults))
-
-
-def _faults_of(trainer: Trainer, data: Any) -> Iterator[str]:
-    if data.batch_size is not None:
-        yield f"data.batch_size is {data.batch_size}: particles feel all pairs at once; give null"
-    if getattr(data, "commutative_augmentation", False):
-        yield "data.commutative_augmentation: a pair turned around is the same pair to particles; leave it out"
-    if trainer.precision not in ("32-true", "64-true"):
-        yield f"trainer.precision is {trainer.precision}: particles move in single or double precision; give 32-true"
-    if trainer.world_size > 1:
-        yield f"trainer.devices: particles move on one device, not on {trainer.world_size}; give 1"
+    def faults(self, trainer: Trainer, datamodule: Any) -> Iterator[str]:
+        """Yield what would be no simulation: batches, another precision, several devices."""
+        if datamodule.batch_size is not None:
+            yield f"data.batch_size is {datamodule.batch_size}: particles feel all pairs at once; give null"
+        if getattr(datamodule, "commutative_augmentation", False):
+            yield "data.commutative_augmentation: a pair turned around is the same pair to particles; leave it out"
+        if trainer.precision not in ("32-true", "64-true"):
+            precision = trainer.precision
+            yield f"trainer.precision is {precision}: particles move in single or double precision; give 32-true"
+        if trainer.world_size > 1:
+            yield f"trainer.devices: particles move on one device, not on {trainer.world_size}; give 1"
