@@ -1,7 +1,10 @@
 """From mathematics to batches: operations, tokens, splits, and one data module for each family of tasks."""
 
+from grok_lightning.data.addition_square import AdditionSquareDataModule
+from grok_lightning.data.anchors import Solutions
 from grok_lightning.data.batches import BatchStream, Equations
 from grok_lightning.data.binary import BinaryOperationDataModule
+from grok_lightning.data.composite import CompositeFunctionDataModule
 from grok_lightning.data.composition import CompositionDataModule
 from grok_lightning.data.equations import EquationDataModule, EquationKinds
 from grok_lightning.data.hidden import LinearInContextDataModule, OperationInContextDataModule
@@ -13,8 +16,10 @@ from grok_lightning.data.system import SystemDataModule
 from grok_lightning.data.vocabulary import Vocabulary
 
 __all__ = [
+    "AdditionSquareDataModule",
     "BatchStream",
     "BinaryOperationDataModule",
+    "CompositeFunctionDataModule",
     "CompositionDataModule",
     "EquationDataModule",
     "EquationKinds",
@@ -23,6 +28,7 @@ __all__ = [
     "LinearInContextDataModule",
     "MixedOperationDataModule",
     "OperationInContextDataModule",
+    "Solutions",
     "SystemDataModule",
     "TokenDataModule",
     "TokenSubset",

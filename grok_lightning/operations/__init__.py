@@ -1,6 +1,7 @@
 """Binary operations on residues and permutations, their algebra, and expressions over them. Needs no torch."""
 
 from grok_lightning.operations.expression import Application, Element, Expression, Letter, Word, parse_expression
+from grok_lightning.operations.function import Function, parse_function
 from grok_lightning.operations.groups import AbelianGroup, abelian_group
 from grok_lightning.operations.lookup import (
     UNDEFINED,
@@ -21,6 +22,7 @@ __all__ = [
     "Element",
     "Equation",
     "Expression",
+    "Function",
     "Letter",
     "Operation",
     "OperationTable",
@@ -33,6 +35,7 @@ __all__ = [
     "operation",
     "operation_table",
     "parse_expression",
+    "parse_function",
     "parse_system",
     "properties",
     "resolve",

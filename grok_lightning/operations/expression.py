@@ -120,6 +120,15 @@ def parse_expression(text: str) -> Expression:
     Raises:
         ValueError: If the text is malformed or names an unknown operation; the message points at the place.
     """
+    return Expression(text, _read(parse_tree(text), text))
+
+
+def parse_tree(text: str) -> ast.expr:
+    """Reads a text as one expression of Python, of which nothing is executed.
+
+    Raises:
+        ValueError: If the text is malformed; the message points at the place.
+    """
     plain = text.translate(SIGNS)
     if not plain.strip() or len(plain) > LONGEST:
         raise ValueError(f"an expression has 1 to {LONGEST} characters, as (a + b) * c has 11; got {len(plain)}")
@@ -133,7 +142,7 @@ def parse_expression(text: str) -> Expression:
         raise _fault(text, place, len(text), "is malformed") from None
     except (ValueError, RecursionError, MemoryError):
         raise ValueError(f"expression {text!r} is malformed, or nested too deeply") from None
-    return Expression(text, _read(tree.body, text))
+    return tree.body
 
 
 def _read(node: ast.expr, text: str) -> Node:
@@ -141,7 +150,7 @@ def _read(node: ast.expr, text: str) -> Node:
         case ast.Name(id=name) if len(name) == 1 and name.isascii() and name.isalpha():
             return Letter(name)
         case ast.Name():
-            raise _fault_at(node, text, "is no letter; operands are single letters such as a, b, c")
+            raise fault_at(node, text, "is no letter; operands are single letters such as a, b, c")
         case ast.Constant(value=int(number)) if not isinstance(number, bool):
             return Element(number)
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(number))) if not isinstance(number, bool):
@@ -151,12 +160,12 @@ def _read(node: ast.expr, text: str) -> Node:
         case ast.Call(func=ast.Name() | ast.Attribute() | ast.Call() as function, args=[left, right], keywords=[]):
             return Application(_operation(function, text), _read(left, text), _read(right, text))
         case ast.UnaryOp(op=ast.USub()):
-            raise _fault_at(node, text, "has a sign of its own; write 0 - a")
+            raise fault_at(node, text, "has a sign of its own; write 0 - a")
         case ast.Call(func=ast.Constant()) | ast.Call(args=[_]):
-            raise _fault_at(node, text, "is no product; write products with *, and operations as in add(a, b)")
+            raise fault_at(node, text, "is no product; write products with *, and operations as in add(a, b)")
         case ast.Call(func=function):
-            raise _fault_at(node, text, f"needs two operands, as in {ast.unparse(function)}(a, b)")
-    raise _fault_at(
+            raise fault_at(node, text, f"needs two operands, as in {ast.unparse(function)}(a, b)")
+    raise fault_at(
         node, text, "is not understood; expected letters, residues, + - * / and operations such as add(a, b)"
     )
 
@@ -165,10 +174,11 @@ def _operation(function: ast.expr, text: str) -> Operation:
     try:
         return resolve(ast.unparse(function))
     except ValueError as error:
-        raise _fault_at(function, text, f"is no operation: {error}") from None
+        raise fault_at(function, text, f"is no operation: {error}") from None
 
 
-def _fault_at(node: ast.expr, text: str, problem: str) -> ValueError:
+def fault_at(node: ast.expr, text: str, problem: str) -> ValueError:
+    """What is wrong at a node of the tree of a text, pointing at its place there."""
     line = text.translate(SIGNS).lstrip().encode()  # places are in bytes
     places = (len(line[:place].decode(errors="ignore")) for place in (node.col_offset, node.end_col_offset or 0))
     start, stop = (place + _margin(text) for place in places)
