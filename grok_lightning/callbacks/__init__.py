@@ -15,6 +15,7 @@ from grok_lightning.callbacks.pictures import AnswerGrid, PictureData, Pictures
 from grok_lightning.callbacks.progress import StageProgress
 from grok_lightning.callbacks.record import RunRecord
 from grok_lightning.callbacks.snapshots import Snapshots
+from grok_lightning.callbacks.solutions import SolutionProgress
 from grok_lightning.callbacks.structure import StructureProgress
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "RunCheckpoint",
     "RunRecord",
     "Snapshots",
+    "SolutionProgress",
     "StageInterrupted",
     "StageProgress",
     "StructureProgress",

@@ -7,6 +7,7 @@ from grok_lightning.metrics.explained import CLASSES, ExplainedAnswers
 from grok_lightning.metrics.features import AgopCorrelation, CirculantDeviation, FeatureAlignment
 from grok_lightning.metrics.forces import ExplainedGradient
 from grok_lightning.metrics.shots import ShotMetrics
+from grok_lightning.metrics.solutions import SolutionShares
 from grok_lightning.metrics.solvers import copying, modular_regression, ratio_matching
 from grok_lightning.metrics.structure import EmbeddingStructure
 
@@ -22,6 +23,7 @@ __all__ = [
     "ExplainedGradient",
     "FeatureAlignment",
     "ShotMetrics",
+    "SolutionShares",
     "copying",
     "modular_regression",
     "ratio_matching",

@@ -7,6 +7,7 @@ length). Beside them are the freezing of parameters in whole or in part, and the
 from grok_lightning.networks.additive import AdditiveNetwork, exact_network
 from grok_lightning.networks.feature_machine import FeatureMachine
 from grok_lightning.networks.heads import attention_maps, head_outputs, pruned
+from grok_lightning.networks.initialisation import InitRates
 from grok_lightning.networks.network import Network
 from grok_lightning.networks.particles import ParticleSystem
 from grok_lightning.networks.planar import PlanarNetwork
@@ -27,6 +28,7 @@ __all__ = [
     "AdditiveNetwork",
     "ArithmeticTransformer",
     "FeatureMachine",
+    "InitRates",
     "Network",
     "ParticleSystem",
     "PlanarNetwork",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from grok_lightning.networks.arguments import require_positive, require_std
 from grok_lightning.networks.classifier import MLPClassifier
 from grok_lightning.networks.embedding import Embedding
-from grok_lightning.networks.initialisation import STANDARD_DEVIATION, initialise
+from grok_lightning.networks.initialisation import STANDARD_DEVIATION, InitRates, initialise
 from grok_lightning.networks.mlp import Activation
 from grok_lightning.networks.network import Network
 from grok_lightning.networks.tensors import load_tensors
@@ -52,6 +52,7 @@ class AdditiveNetwork(Network):
         mlp_width: Hidden units of the classifier; `4 · width` if not given.
         activation: Non-linearity of the hidden units.
         init_std: Standard deviation of the initial weights but λ; 1/√d if null, see `initialise`.
+        init_rates: Initialisation rates γ instead, one for all weights or one for each kind, see `InitRates`.
 
     Raises:
         ValueError: If a size is below one, `init_std` is not positive, or `activation` has none of its values.
@@ -66,6 +67,7 @@ class AdditiveNetwork(Network):
         mlp_width: int | None = None,
         activation: Activation = "relu",
         init_std: float | None = STANDARD_DEVIATION,
+        init_rates: float | InitRates | None = None,
     ) -> None:
         require_positive(length=length)
         require_std(init_std)
@@ -77,7 +79,7 @@ class AdditiveNetwork(Network):
             decoder=WeightedSum(length),
             classifier=MLPClassifier(width, vocabulary_size, hidden, activation=activation, bias=True),
         )
-        initialise(self, init_std)
+        initialise(self, init_std, init_rates)
 
 
 def exact_network(

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from grok_lightning.networks.arguments import require_positive, require_std
 from grok_lightning.networks.classifier import MLPClassifier
 from grok_lightning.networks.embedding import Embedding
+from grok_lightning.networks.initialisation import InitRates, initialise, require_one_start
 from grok_lightning.networks.network import Network
 
 
@@ -29,6 +30,7 @@ class PlanarNetwork(Network):
         width: Dimensions of the embedding.
         mlp_width: Hidden units of the classifier.
         init_std: Standard deviation of the initial embedding.
+        init_rates: Initialisation rates γ instead, one for all weights or one for each kind, see `InitRates`.
 
     Raises:
         ValueError: If a size is below one, or `init_std` is not positive.
@@ -37,9 +39,17 @@ class PlanarNetwork(Network):
     classifier: MLPClassifier
 
     def __init__(
-        self, vocabulary_size: int, length: int, *, width: int = 2, mlp_width: int = 64, init_std: float = 1.0
+        self,
+        vocabulary_size: int,
+        length: int,
+        *,
+        width: int = 2,
+        mlp_width: int = 64,
+        init_std: float = 1.0,
+        init_rates: float | InitRates | None = None,
     ) -> None:
         require_positive(length=length)
+        require_one_start(init_std, init_rates, default=1.0)
         require_std(init_std)
         super().__init__(
             vocabulary_size,
@@ -48,4 +58,7 @@ class PlanarNetwork(Network):
             decoder=Sum(),
             classifier=MLPClassifier(width, vocabulary_size, mlp_width, activation="relu", bias=True),
         )
-        nn.init.normal_(self.embedding.table.weight, std=init_std)
+        if init_rates is None:
+            nn.init.normal_(self.embedding.table.weight, std=init_std)
+        else:
+            initialise(self, rates=init_rates)

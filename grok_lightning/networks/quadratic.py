@@ -8,6 +8,7 @@ from grok_lightning.networks.agop import second_moment
 from grok_lightning.networks.arguments import require_choice
 from grok_lightning.networks.classifier import LinearClassifier
 from grok_lightning.networks.embedding import Inputs, MappedEmbedding, PositionwiseEmbedding
+from grok_lightning.networks.initialisation import InitRates, initialise
 from grok_lightning.networks.network import Network
 from grok_lightning.spectra import matrix_power
 
@@ -42,6 +43,7 @@ class QuadraticMLP(Network):
         width: Hidden units.
         inputs: `one_hot`; or `random_circulant`, one-hot sequences times M^½ for random features M that fit the
             operation, see `random_circulant` (Mallinar et al., section on circulant features for networks).
+        init_rates: Initialisation rates γ of normal weights, see `InitRates`; by default they are uniform up to 1/√d.
 
     Raises:
         ValueError: If a size is below one, or `inputs` has none of its values.
@@ -51,7 +53,15 @@ class QuadraticMLP(Network):
     decoder: SquaredSum
     classifier: LinearClassifier
 
-    def __init__(self, vocabulary_size: int, length: int, *, width: int = 1024, inputs: Inputs = "one_hot") -> None:
+    def __init__(
+        self,
+        vocabulary_size: int,
+        length: int,
+        *,
+        width: int = 1024,
+        inputs: Inputs = "one_hot",
+        init_rates: float | InitRates | None = None,
+    ) -> None:
         require_choice("inputs", inputs, Inputs)
         embedding = PositionwiseEmbedding if inputs == "one_hot" else MappedEmbedding
         super().__init__(
@@ -61,11 +71,12 @@ class QuadraticMLP(Network):
             decoder=SquaredSum(),
             classifier=LinearClassifier(width, vocabulary_size, bias=False),
         )
-        for weight, fan_in in (
-            (self.embedding.table.weight, length * vocabulary_size),
-            (self.classifier.output.weight, width),
-        ):
-            nn.init.uniform_(weight, -(fan_in**-0.5), fan_in**-0.5)
+        inputs_of = {"embedding.table": length * vocabulary_size, "classifier.output": width}
+        if init_rates is not None:
+            initialise(self, rates=init_rates, inputs=inputs_of)
+            return
+        for name, fan_in in inputs_of.items():
+            nn.init.uniform_(self.get_parameter(f"{name}.weight"), -(fan_in**-0.5), fan_in**-0.5)
 
     def decode(self, tokens: Tensor) -> Tensor:
         """One vector (batch, width) for each sequence of tokens (batch, length)."""

@@ -12,7 +12,7 @@ from grok_lightning.networks.branch import Norm
 from grok_lightning.networks.classifier import LinearClassifier, MLPClassifier
 from grok_lightning.networks.decoder import Block, Decoder, Positions
 from grok_lightning.networks.embedding import RefinedEmbedding
-from grok_lightning.networks.initialisation import STANDARD_DEVIATION, initialise
+from grok_lightning.networks.initialisation import STANDARD_DEVIATION, InitRates, initialise
 from grok_lightning.networks.mlp import MLP, Activation
 from grok_lightning.networks.network import Network
 from grok_lightning.networks.places import LAST, Places
@@ -51,6 +51,8 @@ class ArithmeticTransformer(Network):
         bias: Whether the linear maps of embedding and decoder have biases (the keys never have).
         classifier_bias: Whether the linear maps of the classifier have biases.
         init_std: Standard deviation of the initial weights; 1/√d if null, see `initialise`.
+        init_rates: Initialisation rates γ instead, one for all weights or one for each kind, see `InitRates`. A tied
+            table begins with that of the embedding.
         tied: Whether the classifier's rows are the vectors of the token table, one tensor.
         residual_scaling: Which output maps of the branches begin 1/√(2 · blocks) as large: "none", those of each "mlp",
             or "all" as in GPT-2.
@@ -85,6 +87,7 @@ class ArithmeticTransformer(Network):
         bias: bool = True,
         classifier_bias: bool = True,
         init_std: float | None = STANDARD_DEVIATION,
+        init_rates: float | InitRates | None = None,
         tied: bool = False,
         residual_scaling: ResidualScaling = "none",
     ) -> None:
@@ -134,7 +137,7 @@ class ArithmeticTransformer(Network):
                 width, vocabulary_size, mlp_width=mlp_width, activation=activation, bias=classifier_bias
             ),
         )
-        initialise(self, init_std)
+        initialise(self, init_std, init_rates)
         self._scale_residual(residual_scaling, (2 * blocks) ** -0.5)
         self.causal = causal
         if tied:

@@ -1,0 +1,105 @@
+"""Whether a network infers the answers to pairs it has never seen, or remembers them turned around."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import Tensor, nn
+
+from grok_lightning.callbacks.logged import logged
+from grok_lightning.callbacks.pictures import evaluating
+from grok_lightning.metrics import SolutionShares
+
+PARTS = ("unseen_train_keys", "unseen_test_keys")
+ACCURACY = "val/accuracy"
+
+
+class SolutionProgress(Callback):
+    """Logs at evaluations how the unseen pairs of composite functions are answered, see `SolutionShares`.
+
+    Result: `solution`, which reports count over seeds: `inferential` or `symmetric` if so many of the answers to unseen
+    pairs with train keys are that, `other` if neither, `unlearned` if the seen pairs with test keys are not answered.
+    (Zhang et al. shade what has less than 90 % there; the threshold of a solution is ours.)
+
+    Args:
+        threshold: Least share of a solution.
+        learned: Least accuracy on seen pairs with test keys, `val/accuracy`.
+
+    Raises:
+        ValueError: If one is not above 0 and at most 1; before training, if the data have no unseen pairs.
+    """
+
+    def __init__(self, threshold: float = 0.8, learned: float = 0.9) -> None:
+        for name, value in (("threshold", threshold), ("learned", learned)):
+            if not 0 < value <= 1:
+                raise ValueError(f"{name} is {value}; expected a share above 0 and at most 1")
+        self.threshold, self.learned = threshold, learned
+        self.shares: dict[str, float] = {}
+        self.solution: str | None = None
+
+    def check_run(self, network: nn.Module, datamodule: LightningDataModule | None) -> None:
+        """Refuse data without unseen pairs.
+
+        Raises:
+            ValueError: If there are none.
+        """
+        if not getattr(datamodule, "unseen", ()):
+            name = type(datamodule).__name__
+            raise ValueError(
+                f"SolutionProgress: {name} has no unseen pairs; use CompositeFunctionDataModule with `unseen`, "
+                "such as ['4 3'], and two anchors"
+            )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse the same where nobody has checked before."""
+        self.check_run(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ask the network for the unseen pairs."""
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        found: dict[str, Tensor] = {}
+        for part in PARTS:
+            found |= {f"{part}/{name}": share for name, share in self._shares(pl_module, data, part).items()}
+        self.shares = {name: float(share) for name, share in found.items()}
+        pl_module.log_dict({name: share for name, share in found.items() if share.isfinite()})
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say which solution it is."""
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self.solution = self.classify(self.shares, logged(self, trainer, pl_module, ACCURACY))
+
+    def classify(self, shares: Mapping[str, float], accuracy: float) -> str:
+        """Return the solution that shares and the accuracy on seen pairs amount to."""
+        if accuracy < self.learned:
+            return "unlearned"
+        for name in ("inferential", "symmetric"):
+            share = shares[f"{PARTS[0]}/{name}"]
+            if math.isfinite(share) and share >= self.threshold:
+                return name
+        return "other"
+
+    def results(self) -> dict[str, str | None]:
+        """Return the solution found last."""
+        return {"solution": self.solution}
+
+    def state_dict(self) -> dict[str, str | None]:
+        """Return the solution found last."""
+        return {"solution": self.solution}
+
+    def load_state_dict(self, state_dict: dict[str, str | None]) -> None:
+        """Continue from the solution found last."""
+        self.solution = state_dict["solution"]
+
+    def _shares(self, pl_module: LightningModule, data: Any, part: str) -> dict[str, Tensor]:
+        """What the network makes of a part, all devices together."""
+        metric = SolutionShares().to(pl_module.device)
+        network: Any = pl_module.network
+        with evaluating(pl_module):
+            for batch in data.evaluation_batches(part):
+                solutions = data.solutions(batch.tokens)
+                metric.update(network(batch.tokens).argmax(-1), solutions.inferential, solutions.symmetric)
+        shares: dict[str, Tensor] = metric.compute()
+        return shares

@@ -1,0 +1,135 @@
+"""Which solution a network found, on networks whose answers are known."""
+
+import pytest
+import torch
+
+from grok_lightning.callbacks import Evaluation, SolutionProgress
+from grok_lightning.data import BinaryOperationDataModule, CompositeFunctionDataModule
+from grok_lightning.networks import AdditiveNetwork
+from grok_lightning.tasks import EquationTask
+
+SHIFTS = {1: 5, 2: 1, 3: -2, 4: -8}
+PARTS = ("unseen_train_keys", "unseen_test_keys")
+
+
+def composite(**options):
+    def make():
+        return CompositeFunctionDataModule(size=3200, batch_size=64, keys=(20, 40), length=5, **options)
+
+    return make
+
+
+class Told(AdditiveNetwork):
+    """A network that answers as it is told: by the key and the two anchors after it."""
+
+    rule = None
+
+    def __init__(self, vocabulary_size, length):
+        super().__init__(vocabulary_size, length, width=4)
+
+    def forward(self, tokens):
+        logits = super().forward(tokens)
+        data = type(self).data
+        answers = [data.numbers.index(number) for number in map(type(self).rule, *read(data, tokens))]
+        return logits * 0 + torch.nn.functional.one_hot(torch.tensor(answers), self.vocabulary_size)
+
+
+def read(data, tokens):
+    """Key, first and second anchor of each sequence, read token by token."""
+    names, rows = list(data.vocabulary), []
+    for row in tokens.tolist():
+        words = [names[token] for token in row]
+        place = next(i for i, word in enumerate(words) if word.startswith("f"))
+        rows.append((int(words[place - 1]), int(words[place][1:]), int(words[place + 1][1:])))
+    return zip(*rows, strict=True)
+
+
+def inferred(key, first, second):
+    return key + SHIFTS[first] + SHIFTS[second]
+
+
+def trained(key, first, second):
+    """What training answers: everything inferred but (3, 4)."""
+    return key - 6 if (first, second) == (3, 4) else inferred(key, first, second)
+
+
+def copied(key, first, second):
+    return trained(key, second, first) if (first, second) == (4, 3) else trained(key, first, second)
+
+
+def neither(key, first, second):
+    return key if (first, second) == (4, 3) else trained(key, first, second)
+
+
+def half(key, first, second):
+    return (inferred if key % 2 and (first, second) == (4, 3) else copied)(key, first, second)
+
+
+def unlearned(key, first, second):
+    return inferred(key, first, second) if (first, second) == (4, 3) else key
+
+
+def told(train, rule, kept, **options):
+    data = composite()()
+    Told.rule, Told.data = staticmethod(rule), data
+    callback = SolutionProgress(**options)
+    train([Evaluation(1), callback], 1, task=EquationTask(Told), data=lambda: data, logger=kept)
+    return callback, data, kept.rows[1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "solution", "shares"),
+    [
+        (lambda *words: inferred(*words) if words[1:] == (4, 3) else trained(*words), "inferential", (1, 0, 0)),
+        (copied, "symmetric", (0, 1, 0)),
+        (neither, "other", (0, 0, 1)),
+        (unlearned, "unlearned", (1, 0, 0)),
+    ],
+)
+def test_the_solution_is_that_of_the_answers(train, kept, rule, solution, shares):
+    callback, _, row = told(train, rule, kept)
+    assert callback.results() == {"solution": solution}
+    for part in PARTS:
+        assert [row[f"{part}/{name}"] for name in ("inferential", "symmetric", "other")] == pytest.approx(shares)
+
+
+def test_shares_are_counted_over_the_sequences(train, kept):
+    callback, data, row = told(train, half, kept)
+    for part in PARTS:
+        keys = next(read(data, data.parts[part].tokens))
+        odd = sum(key % 2 for key in keys) / len(keys)
+        assert row[f"{part}/inferential"] == pytest.approx(odd)
+        assert row[f"{part}/symmetric"] == pytest.approx(1 - odd)
+    assert callback.solution == "other"
+    share = max(row[f"{PARTS[0]}/inferential"], row[f"{PARTS[0]}/symmetric"])
+    assert told(train, half, type(kept)(), threshold=share - 0.01)[0].solution in ("inferential", "symmetric")
+
+
+def test_where_both_solutions_agree_nothing_is_symmetric(train, kept):
+    data = composite(unseen=["3 4", "4 3"], overrides={})()
+    Told.rule, Told.data = staticmethod(inferred), data
+    callback = SolutionProgress()
+    train([Evaluation(1), callback], 1, task=EquationTask(Told), data=lambda: data, logger=kept)
+    assert kept.rows[1]["unseen_train_keys/inferential"] == 1
+    assert "unseen_train_keys/symmetric" not in kept.rows[1]
+    assert callback.solution == "inferential"
+
+
+def test_a_resumed_run_knows_its_solution():
+    callback = SolutionProgress()
+    callback.load_state_dict({"solution": "symmetric"})
+    assert callback.results() == {"solution": "symmetric"} == callback.state_dict()
+
+
+@pytest.mark.parametrize("options", [{"threshold": 0}, {"learned": 1.1}, {"threshold": float("nan")}])
+def test_shares_out_of_range_are_refused(options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} is .*; expected a share above 0 and at most 1"):
+        SolutionProgress(**options)
+
+
+@pytest.mark.parametrize(
+    "data", [composite(anchors=1), composite(unseen=[]), lambda: BinaryOperationDataModule("add", 5, batch_size=8)]
+)
+def test_data_without_unseen_pairs_are_refused(data):
+    with pytest.raises(ValueError, match="has no unseen pairs; use CompositeFunctionDataModule"):
+        SolutionProgress().check_run(None, data())
