@@ -22,7 +22,7 @@ KINDS: Mapping[str, Kind] = {
     "mlps.hidden": "mlp",
     "mlps.output": "mlp",
 }
-"""The kind of a weight by the end of its module's name, numbers left out; in the classifier all are the classifier's."""
+"""The kind of a weight by the end of its module's name, numbers left out; those within the classifier are its own."""
 
 
 @dataclass(frozen=True)
