@@ -16,6 +16,7 @@ SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 """Set by Lightning's `seed_everything`, for processes it starts."""
 IMPORT_VARIABLES = ("PYTORCH_NVML_BASED_CUDA_CHECK", "TORCHINDUCTOR_CACHE_DIR", "PYTHONBREAKPOINT")
 """Set when Lightning or Ray is imported; Ray sets some of its own besides."""
+XDIST_WORKER = "PYTEST_XDIST_WORKER"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 """Commands that start the browser of the system."""
 
@@ -43,6 +44,10 @@ stages:
     transfer: {from: first, parts: [embedding], freeze: true}
     compare_to: first
 """
+
+if XDIST_WORKER in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, or the threads of the workers fight
+    os.environ.pop("COLUMNS", None)  # that of a terminal nobody looks at
 
 
 class Outcome(NamedTuple):
