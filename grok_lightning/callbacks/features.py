@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from torch import Tensor
 
 from grok_lightning.callbacks.cadence import Cadence
-from grok_lightning.callbacks.pictures import figure_writers
+from grok_lightning.callbacks.keeping import keep_figures, thinned
 from grok_lightning.circulants import ORIENTATIONS, OperandSymmetry, symmetry_of
 from grok_lightning.figures import feature_matrices, progress_curves
 from grok_lightning.metrics import AgopCorrelation, CirculantDeviation, FeatureAlignment
@@ -18,8 +18,6 @@ from grok_lightning.networks import Network
 from grok_lightning.spectra import matrix_power
 
 Matrix = Literal["features", "agop"]
-LARGEST_HISTORY = 64
-"""Matrices in a history at most: when there are more, every second one goes."""
 
 
 class FeatureProgress(Callback):
@@ -133,8 +131,7 @@ class FeatureProgress(Callback):
             return
         self.history[step] = matrix
         self.due = self.cadence.beyond(step, self.due)
-        if len(self.history) > LARGEST_HISTORY:
-            self.history = {kept: self.history[kept] for kept in sorted(self.history)[::2]}
+        self.history = thinned(self.history)
 
     def _draw(self, trainer: Trainer, network: Network) -> None:
         folder = Path(trainer.default_root_dir)
@@ -147,7 +144,4 @@ class FeatureProgress(Callback):
             metrics = read_metrics(folder)
             metrics.pop("features/deviation", None)  # it would hide one of the two it is the smaller of
             figures["progress"] = progress_curves(metrics)
-        for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=200)
-            for writer in figure_writers(trainer):
-                writer.add_figure(f"pictures/{name}", figure, global_step=trainer.global_step)
+        keep_figures(trainer, figures)

@@ -1,8 +1,6 @@
 """How a network learns functions in context: accuracy by number of shots over time, and at the end what it does."""
 
-import csv
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,12 @@ from torch import Tensor, nn
 from grok_lightning import in_context
 from grok_lightning.callbacks.cadence import Cadence
 from grok_lightning.callbacks.in_context_pictures import SET_NAMES, network_pictures, shot_picture
-from grok_lightning.callbacks.pictures import evaluating, figure_writers
+from grok_lightning.callbacks.keeping import keep_figures, thinned, write_table
+from grok_lightning.callbacks.pictures import evaluating
 from grok_lightning.data import LinearInContextDataModule
 from grok_lightning.data.in_context import SETS, require_sequences
 from grok_lightning.figures import shot_history
 from grok_lightning.metrics import CLASSES
-
-LARGEST_HISTORY = 64
-"""Evaluations in a history at most: when there are more, every second one goes."""
 
 
 class InContextProgress(Callback):
@@ -71,9 +67,7 @@ class InContextProgress(Callback):
         with measure.sync_context():
             self.history[step] = measure.accuracy_by_shots().cpu()
         self.due = self.cadence.beyond(step, self.due)
-        if len(self.history) > LARGEST_HISTORY:
-            *others, last = sorted(self.history)
-            self.history = {kept: self.history[kept] for kept in [*others[::2], last]}
+        self.history = thinned(self.history)
 
     # Not on_train_end, which a run does not come to that was cut short here and is taken up again.
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -82,12 +76,12 @@ class InContextProgress(Callback):
             return
         data, network = trainer.datamodule, pl_module.network  # type: ignore[attr-defined]
         folder = Path(trainer.default_root_dir)
-        _write(folder / "shots.csv", ["step", "set", *range(data.examples)], self._history_rows())
+        write_table(folder / "shots.csv", ["step", "set", *range(data.examples)], self._history_rows())
         network.to(trainer.strategy.root_device)  # from where Lightning has moved it already
         with evaluating(pl_module):
             if isinstance(data, LinearInContextDataModule) and data.is_field:
                 self.explained = in_context.explained(network, data)  # type: ignore[arg-type]
-                _write(folder / "explained.csv", ["shots", "class", *self.explained], self._explained_rows())
+                write_table(folder / "explained.csv", ["shots", "class", *self.explained], self._explained_rows())
             figures = dict(network_pictures(network, data))
         network.cpu()
         by_shots = dict(sorted(self.history.items()))
@@ -96,10 +90,7 @@ class InContextProgress(Callback):
         figures["shots_over_time"] = shot_history(
             {step: its[-1] for step, its in by_shots.items()}, SET_NAMES[SETS[-1]]
         )
-        for name, figure in figures.items():
-            figure.savefig(folder / f"{name}.png", dpi=200)
-            for writer in figure_writers(trainer):
-                writer.add_figure(f"pictures/{name}", figure, global_step=trainer.global_step)
+        keep_figures(trainer, figures)
 
     def results(self) -> dict[str, float | None]:
         """Return what explains the answers with the most shots, and how often those of each class are right."""
@@ -134,8 +125,3 @@ class InContextProgress(Callback):
             for shots in range(len(tables[0]))
             for number, name in enumerate(CLASSES)
         ]
-
-
-def _write(path: Path, header: list[Any], rows: Iterable[list[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *rows])

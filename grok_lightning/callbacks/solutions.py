@@ -12,15 +12,21 @@ from grok_lightning.callbacks.pictures import evaluating
 from grok_lightning.metrics import SolutionShares
 
 PARTS = ("unseen_train_keys", "unseen_test_keys")
+SOLUTIONS = ("inferential", "symmetric")
 ACCURACY = "val/accuracy"
 
 
 class SolutionProgress(Callback):
     """Logs at evaluations how the unseen pairs of composite functions are answered, see `SolutionShares`.
 
-    Result: `solution`, which reports count over seeds: `inferential` or `symmetric` if so many of the answers to unseen
-    pairs with train keys are that, `other` if neither, `unlearned` if the seen pairs with test keys are not answered.
-    (Zhang et al. shade what has less than 90 % there; the threshold of a solution is ours.)
+    Results:
+
+    - `solution`, which reports count over seeds: `inferential` or `symmetric` if so many of the answers to unseen pairs
+      with train keys are that, `other` if neither, `unlearned` if the seen pairs with test keys are not answered.
+      (Zhang et al. shade what has less than 90 % there; the threshold of a solution is ours.)
+    - `inferential` and `symmetric`, these shares at the end; null where both answers are the same.
+    - `inferential_best` and `symmetric_best`, the largest over training, as the follow-up (arXiv 2501.08537) counts.
+      They need not belong to one step: a network may infer until it learns the exception, and then copy that.
 
     Args:
         threshold: Least share of a solution.
@@ -36,7 +42,7 @@ class SolutionProgress(Callback):
                 raise ValueError(f"{name} is {value}; expected a share above 0 and at most 1")
         self.threshold, self.learned = threshold, learned
         self.shares: dict[str, float] = {}
-        self.solution: str | None = None
+        self.found: dict[str, Any] = {"solution": None}
 
     def check_run(self, network: nn.Module, datamodule: LightningDataModule | None) -> None:
         """Refuse data without unseen pairs.
@@ -68,30 +74,36 @@ class SolutionProgress(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say which solution it is."""
-        if not trainer.sanity_checking and trainer.state.fn == "fit":
-            self.solution = self.classify(self.shares, logged(self, trainer, pl_module, ACCURACY))
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        self.found["solution"] = self.classify(self.shares, logged(self, trainer, pl_module, ACCURACY))
+        for name in SOLUTIONS:
+            share = self.shares[f"{PARTS[0]}/{name}"]
+            known = math.isfinite(share)
+            self.found[name] = share if known else None
+            self.found[f"{name}_best"] = max(share, self.found.get(f"{name}_best", share)) if known else None
 
     def classify(self, shares: Mapping[str, float], accuracy: float) -> str:
         """Return the solution that shares and the accuracy on seen pairs amount to."""
         if accuracy < self.learned:
             return "unlearned"
-        for name in ("inferential", "symmetric"):
+        for name in SOLUTIONS:
             share = shares[f"{PARTS[0]}/{name}"]
             if math.isfinite(share) and share >= self.threshold:
                 return name
         return "other"
 
-    def results(self) -> dict[str, str | None]:
-        """Return the solution found last."""
-        return {"solution": self.solution}
+    def results(self) -> dict[str, Any]:
+        """Return the solution found last, its shares, and the largest ones."""
+        return dict(self.found)
 
-    def state_dict(self) -> dict[str, str | None]:
-        """Return the solution found last."""
-        return {"solution": self.solution}
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was found so far."""
+        return {"found": dict(self.found)}
 
-    def load_state_dict(self, state_dict: dict[str, str | None]) -> None:
-        """Continue from the solution found last."""
-        self.solution = state_dict["solution"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from what was found so far."""
+        self.found = dict(state_dict["found"])
 
     def _shares(self, pl_module: LightningModule, data: Any, part: str) -> dict[str, Tensor]:
         """What the network makes of a part, all devices together."""

@@ -77,6 +77,12 @@ class AdditionSquareDataModule(EquationDataModule):
         """None: the numbers are integers."""
         return
 
+    @property
+    def number_tokens(self) -> range:
+        """The tokens of the operands; the other numbers are answers only."""
+        start = self.numbers.start
+        return range(self.operand_range.start - start, self.operand_range.stop - start)
+
     def make_parts(self) -> dict[str, Equations]:
         """Return the equations of each part, in the order of the table."""
         operands = torch.tensor(self.operand_range, device="cpu")

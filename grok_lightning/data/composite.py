@@ -8,7 +8,7 @@ from torch import Tensor
 
 from grok_lightning.data.anchors import AnchorFunctions, Anchors, Solutions
 from grok_lightning.data.batches import ENDLESS, Equations, numbered_generator
-from grok_lightning.data.equations import EquationDataModule
+from grok_lightning.data.equations import EquationDataModule, EquationKinds
 from grok_lightning.data.key_places import KeyPlaces
 from grok_lightning.data.numbers import number_range
 from grok_lightning.data.vocabulary import Vocabulary
@@ -21,6 +21,7 @@ PUBLISHED_FUNCTIONS = ("x + 5", "x + 1", "x - 2", "x - 8")
 PUBLISHED_OVERRIDES = {"3 4": "x - 6"}
 PUBLISHED_UNSEEN = ("4 3",)
 AnchorCount = Literal[1, 2]
+ANCHOR_ROLES = {1: ("anchor",), 2: ("first_anchor", "second_anchor")}
 
 
 class CompositeFunctionDataModule(EquationDataModule):
@@ -57,6 +58,7 @@ class CompositeFunctionDataModule(EquationDataModule):
         split_modulus: Modulus of the rule that holds out keys: 9 in the code of the paper, 7 in its text.
         size: Sequences of all groups together, those of unseen pairs included.
         weights: How the sequences of a pair are shared between train keys and test keys.
+        by_pair: Whether the accuracy of each seen pair is measured apart, as `val/accuracy_f1_f2`.
         batch_size: Sequences of one optimiser step over all devices; null for the whole training set.
         split_seed: Seed of all sequences; null follows the seed of the run.
 
@@ -77,6 +79,7 @@ class CompositeFunctionDataModule(EquationDataModule):
         split_modulus: int = 9,
         size: int = 900_000,
         weights: tuple[int, int] = (9, 1),
+        by_pair: bool = False,
         batch_size: int | None = 2048,
         split_seed: int | None = None,
     ) -> None:
@@ -85,7 +88,7 @@ class CompositeFunctionDataModule(EquationDataModule):
             raise ValueError(f"anchors is {anchors!r}; expected 1 or 2 in a sequence")
         if length <= anchors:
             raise ValueError(f"length is {length}; expected {anchors + 1} or more, for a key and {anchors} anchors")
-        self.anchors, self.modulus, self.length = anchors, modulus, length
+        self.anchors, self.modulus, self.length, self.by_pair = anchors, modulus, length, by_pair
         self.keys = number_range("keys", keys)
         self.functions = AnchorFunctions(functions, overrides, self.keys, modulus)
         self.numbers = self.functions.numbers(None if numbers is None else number_range("numbers", numbers))
@@ -110,12 +113,48 @@ class CompositeFunctionDataModule(EquationDataModule):
         """The tokens that are residues; None for integers."""
         return None if self.modulus is None else range(self.modulus)
 
+    @property
+    def number_tokens(self) -> range:
+        """The tokens of the keys; the other numbers are answers only."""
+        return range(self.keys.start - self.numbers.start, self.keys.stop - self.numbers.start)
+
+    @property
+    def seen(self) -> list[Anchors]:
+        """The pairs (or single anchors) that are trained on."""
+        return [group for group in self.groups if group not in self.unseen]
+
+    @property
+    def kinds(self) -> EquationKinds | None:
+        """The seen pairs, where they are to be measured apart."""
+        if not self.by_pair:
+            return None
+        return EquationKinds(tuple("_".join(f"f{anchor}" for anchor in group) for group in self.seen), self.seen_of)
+
+    @property
+    def role_names(self) -> tuple[str, ...]:
+        """Names of the roles: noise, the key, the anchors, and the last place, unless an anchor stands there."""
+        return ("noise", "key", *ANCHOR_ROLES[self.anchors], "last")
+
+    @property
+    def flows(self) -> tuple[tuple[str, str], ...]:
+        """What the last place sees of key and anchors, and what each of these sees of those before it."""
+        _, *parts, last = self.role_names
+        before = [(later, earlier) for place, later in enumerate(parts) for earlier in parts[:place]]
+        return (*((last, name) for name in parts), *before)
+
+    def roles(self, tokens: Tensor) -> Tensor:
+        """Return the number of the role `(..., length)` that each place of sequences `(..., length)` plays."""
+        places = torch.arange(self.length, device=tokens.device)
+        from_key = places - self.positions_of(tokens)[..., None]
+        roles = torch.where((from_key >= 0) & (from_key <= self.anchors), from_key + 1, 0)
+        is_last = (places == self.length - 1) & (roles == 0)
+        return roles.masked_fill(is_last, self.anchors + 2)
+
     def make_parts(self) -> dict[str, Equations]:
         """Return the sequences of each part, group after group."""
-        seen = [group for group in self.groups if group not in self.unseen]
         half = (self.group_sizes[True] + 1) // 2
-        parts = {"train": _joined(self._draw(group, held_out=False) for group in seen)}
-        held_out = [self._draw(group, held_out=True) for group in seen]
+        parts = {"train": _joined(self._draw(group, held_out=False) for group in self.seen)}
+        held_out = [self._draw(group, held_out=True) for group in self.seen]
         for name, rows in (("val", slice(half)), ("test", slice(half, None))):
             parts[name] = _joined(Equations(its.tokens[rows], its.answers[rows]) for its in held_out)
         for number, name in enumerate(UNSEEN if self.unseen else ()):
@@ -136,6 +175,13 @@ class CompositeFunctionDataModule(EquationDataModule):
         found = tokens.gather(-1, self.positions_of(tokens)[..., None] + offsets)
         return found - len(self.numbers) + 1
 
+    def seen_of(self, tokens: Tensor) -> Tensor:
+        """Return the number `(...)`, in `seen`, of the pair of sequences `(..., length)`; −1 where it is unseen."""
+        numbers = torch.full((self.functions.count,) * self.anchors, -1, device="cpu")
+        for number, group in enumerate(self.seen):
+            numbers[tuple(anchor - 1 for anchor in group)] = number
+        return numbers.to(tokens.device)[(self.pairs_of(tokens) - 1).unbind(-1)]
+
     def solutions(self, tokens: Tensor) -> Solutions:
         """Return the answers `(...)` that sequences `(..., length)` may be given, see `Solutions`.
 
@@ -146,6 +192,26 @@ class CompositeFunctionDataModule(EquationDataModule):
         inferential, designated = (table.to(tokens.device) for table in (self.inferential, self.designated))
         pair, turned = (*anchors, keys), (*anchors[::-1], keys)
         return Solutions(inferential[pair], designated[turned], designated[pair])
+
+    def noise(self, rows: int, generator: torch.Generator) -> Tensor:
+        """Draw tokens `(rows, length)` from the range of the keys."""
+        drawn = torch.randint(len(self.keys), (rows, self.length), generator=generator, device="cpu")
+        return drawn + self.keys.start - self.numbers.start
+
+    def sequences(self, group: Anchors, positions: Tensor, keys: Tensor, noise: Tensor) -> Tensor:
+        """Return sequences `(rows, length)` of a pair, or of a single anchor.
+
+        Args:
+            group: The anchors, counted from 1.
+            positions: Where the keys stand `(rows,)`.
+            keys: The keys `(rows,)`, counted from 0.
+            noise: What stands at all other places `(rows, length)`.
+        """
+        tokens, every_row = noise.clone(), torch.arange(len(noise), device="cpu")
+        tokens[every_row, positions] = keys + self.keys.start - self.numbers.start
+        for place, anchor in enumerate(group, start=1):
+            tokens[every_row, positions + place] = len(self.numbers) + anchor - 1
+        return tokens
 
     def _unseen(self, texts: Sequence[str]) -> list[Anchors]:
         pairs = self.functions.pairs("unseen", texts)
@@ -178,12 +244,7 @@ class CompositeFunctionDataModule(EquationDataModule):
         rows = self.group_sizes[held_out]
         generator = numbered_generator(self.split_seed, GROUP_DRAW, *group, 1 + held_out)
         positions, keys = self.places.draw(rows, held_out, generator)
-        noise = torch.randint(len(self.keys), (rows, self.length), generator=generator, device="cpu")
-        first, every_row = self.keys.start - self.numbers.start, torch.arange(rows, device="cpu")
-        tokens = noise + first
-        tokens[every_row, positions] = keys + first
-        for place, anchor in enumerate(group, start=1):
-            tokens[every_row, positions + place] = len(self.numbers) + anchor - 1
+        tokens = self.sequences(group, positions, keys, self.noise(rows, generator))
         table = self.inferential if group in self.unseen else self.designated
         return Equations(tokens, table[tuple(anchor - 1 for anchor in group)][keys])
 

@@ -1,8 +1,10 @@
 """Equations: one answer a row, a training set that is gone through again and again."""
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from grok_lightning.data.batches import BatchStream, Equations, EvaluationBatches
@@ -12,21 +14,15 @@ from grok_lightning.data.split import PARTS
 
 @dataclass(frozen=True)
 class EquationKinds:
-    """Kinds of equations that are told apart by one token.
+    """Kinds of equations whose answers are measured apart.
 
     Attributes:
         names: Names of the kinds.
-        position: Place of that token in an equation.
-        first: The token of the first kind; those of the others follow.
+        of: Gives the number of the kind `(...)` of equations `(..., length)`; −1 for what is of none.
     """
 
     names: tuple[str, ...]
-    position: int
-    first: int
-
-    def of(self, tokens: Tensor) -> Tensor:
-        """Return the number of the kind `(...)` of equations `(..., length)`."""
-        return tokens[..., self.position] - self.first
+    of: Callable[[Tensor], Tensor]
 
 
 class EquationDataModule(TokenDataModule):
@@ -38,12 +34,14 @@ class EquationDataModule(TokenDataModule):
 
     Attributes:
         parts: Equations of "train", "val" and "test", once set up.
+        layout: What stands at each place of an equation, where that is the same for all.
 
     Raises:
         ValueError: If an argument is out of range.
     """
 
     parts: dict[str, Equations]
+    layout: Sequence[str] = ()
 
     def __init__(self, batch_size: int | None = 512, split_seed: int | None = None) -> None:
         super().__init__(split_seed)
@@ -55,6 +53,23 @@ class EquationDataModule(TokenDataModule):
     def kinds(self) -> EquationKinds | None:
         """The kinds of equations whose answers are measured apart, if there are several."""
         return None
+
+    @property
+    def role_names(self) -> tuple[str, ...]:
+        """Names of the roles that places play, that of the last one last: each its own, by its word or number."""
+        words = [*(self.layout or map("place_{}".format, range(self.length)))]
+        earlier = [words[:place].count(word) for place, word in enumerate(words)]
+        return tuple(f"{word}_{1 + count}" if count else word for word, count in zip(words, earlier, strict=True))
+
+    @property
+    def flows(self) -> tuple[tuple[str, str], ...]:
+        """Roles whose attention is worth a curve, the one that looks and the one looked at: all that the last sees."""
+        *_, last = self.role_names
+        return tuple((last, name) for name in self.role_names)
+
+    def roles(self, tokens: Tensor) -> Tensor:
+        """Return the number of the role `(..., length)` that each place of equations `(..., length)` plays."""
+        return torch.arange(self.length, device=tokens.device).expand_as(tokens)
 
     @property
     def coordinates(self) -> tuple[str, ...] | None:

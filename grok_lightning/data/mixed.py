@@ -82,9 +82,7 @@ class MixedOperationDataModule(EquationDataModule):
     @property
     def kinds(self) -> EquationKinds:
         """The operations, told apart by their signs."""
-        return EquationKinds(
-            tuple(table.name for table in self.tables), position=self.layout.index("op"), first=len(self.elements)
-        )
+        return EquationKinds(tuple(table.name for table in self.tables), self.operations_of)
 
     @property
     def rows(self) -> Tensor:
@@ -96,6 +94,10 @@ class MixedOperationDataModule(EquationDataModule):
         if operation is None:
             raise ValueError(f"there are several operations, {' and '.join(self.kinds.names)}")
         return OperandSymmetry.of(operation, self.modulus, len(self.elements), self.layout)
+
+    def operations_of(self, tokens: Tensor) -> Tensor:
+        """Return the number of the operation `(...)` of equations `(..., length)`."""
+        return tokens[..., self.layout.index("op")] - len(self.elements)
 
     def make_parts(self) -> dict[str, Equations]:
         """Return the equations of each part, in the order of the rows."""

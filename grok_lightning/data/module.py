@@ -58,6 +58,11 @@ class TokenDataModule(LightningDataModule):
         names = tuple(map(str, tokens))
         return tokens if self.answer_names == names == tuple(self.vocabulary)[: len(names)] else None
 
+    @property
+    def number_tokens(self) -> range | None:
+        """The tokens of consecutive numbers that sequences are made of, in their order; None where there are none."""
+        return self.residues
+
     @abstractmethod
     def make_parts(self) -> dict[str, Any]:
         """Return the parts by name."""

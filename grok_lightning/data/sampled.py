@@ -70,7 +70,8 @@ class SampledEquationDataModule(EquationDataModule):
             )
         names = [self._token(word) for word in words if not self._is_operand(word)]
         self.vocabulary = Vocabulary(dict.fromkeys([*elements, *names]))
-        self.length = len(self.words)
+        self.layout = [word.name if isinstance(word, Letter) else self._token(word) for word in self.words]
+        self.length = len(self.layout)
         self.fractions = {"train": train_fraction, "val": val_fraction, "test": test_fraction}
         for part, fraction in self.fractions.items():
             if fraction is not None and (fraction < 0 or (isinstance(fraction, float) and not fraction <= 1)):

@@ -8,10 +8,13 @@ them apart.
 
 from grok_lightning.figures.accuracy import accuracy_curves
 from grok_lightning.figures.answers import ANSWERS, error_grid
+from grok_lightning.figures.complexity import cosine_curve, singular_value_curves, spectrum_history
 from grok_lightning.figures.embedding import embedding_plane, fourier_spectrum
 from grok_lightning.figures.features import feature_matrices, progress_curves
+from grok_lightning.figures.flow import attention_lines, role_flow
 from grok_lightning.figures.heads import attention_map, head_plane, pruning_chart, similarity_map
 from grok_lightning.figures.kshot import shot_grids
+from grok_lightning.figures.pairs import pair_table, target_map
 from grok_lightning.figures.phase import PhaseAxis, phase_diagram
 from grok_lightning.figures.shares import share_bars
 from grok_lightning.figures.shots import shot_curves, shot_history
@@ -23,19 +26,26 @@ __all__ = [
     "PALETTE",
     "PhaseAxis",
     "accuracy_curves",
+    "attention_lines",
     "attention_map",
+    "cosine_curve",
     "embedding_plane",
     "error_grid",
     "feature_matrices",
     "fourier_spectrum",
     "head_plane",
+    "pair_table",
     "phase_diagram",
     "progress_curves",
     "pruning_chart",
     "result_curves",
+    "role_flow",
     "share_bars",
     "shot_curves",
     "shot_grids",
     "shot_history",
     "similarity_map",
+    "singular_value_curves",
+    "spectrum_history",
+    "target_map",
 ]

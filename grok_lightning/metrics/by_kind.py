@@ -11,9 +11,9 @@ class AccuracyByKind(Metric):
     """Share of right answers among the equations of each kind since the last reset.
 
     Logged as `val/accuracy_<kind>` and `test/accuracy_<kind>` (all rows of the part that are of the kind) where the
-    data have kinds: for `MixedOperationDataModule` they are the operations by name, as in `val/accuracy_add`. Right is
-    what it is for `val/accuracy`, which is the mean of these over kinds, weighted by their rows. NaN for a kind without
-    rows.
+    data have kinds: for `MixedOperationDataModule` they are the operations by name, as in `val/accuracy_add`; for
+    `CompositeFunctionDataModule`, with `by_pair`, the seen pairs, as in `val/accuracy_f1_f2`. Right is what it is for
+    `val/accuracy`, which is the mean of these over kinds, weighted by their rows. NaN for a kind without rows.
 
     Args:
         names: Names of the kinds, in the order of their numbers, as they are to be logged.

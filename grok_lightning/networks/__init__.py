@@ -13,6 +13,7 @@ from grok_lightning.networks.particles import ParticleSystem
 from grok_lightning.networks.planar import PlanarNetwork
 from grok_lightning.networks.quadratic import QuadraticMLP
 from grok_lightning.networks.rows import freeze, frozen_rows, joined_rows
+from grok_lightning.networks.streams import stream_vectors
 from grok_lightning.networks.tensors import (
     NETWORK_PREFIX,
     load_tensors,
@@ -44,5 +45,6 @@ __all__ = [
     "network_of",
     "plain_named_parameters",
     "pruned",
+    "stream_vectors",
     "tied_names",
 ]

@@ -142,11 +142,32 @@ def test_a_task_is_observed(train):
         ({"threshold": 1.1}, "threshold is 1.1"),
         ({"threshold": 99}, "threshold is 99"),
         ({"patience": 0}, "patience is 0; expected a positive number"),
+        ({"fitted_loss": 0.0}, "fitted_loss is 0.0; expected a positive loss, or null"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Milestones(**arguments)
+
+
+def test_the_training_loss_is_fitted_once_it_is_below():
+    milestones = Milestones(fitted_loss=0.1)
+    assert milestones.results() == NOTHING | {"fitted_at": None}
+    for step, loss in enumerate([0.5, 0.1, 0.09, 0.2, 0.01]):
+        milestones.observe_loss(step, loss)
+    assert milestones.results() == NOTHING | {"fitted_at": 2}
+
+
+def test_a_loss_nobody_asks_for_is_not_observed():
+    milestones = Milestones()
+    milestones.observe_loss(3, 0.0)
+    assert milestones.results() == NOTHING
+
+
+def test_the_loss_of_a_task_is_observed(train):
+    milestones = Milestones(threshold=0.01, patience=2, stop=False, fitted_loss=100.0)
+    train([milestones], steps=75)
+    assert milestones.results()["fitted_at"] == 25
 
 
 def test_each_kind_of_equations_groks_by_itself():

@@ -88,7 +88,8 @@ def told(train, rule, kept, **options):
 )
 def test_the_solution_is_that_of_the_answers(train, kept, rule, solution, shares):
     callback, _, row = told(train, rule, kept)
-    assert callback.results() == {"solution": solution}
+    found = dict(zip(("inferential", "symmetric"), shares, strict=False))
+    assert callback.results() == pytest.approx({"solution": solution} | found | _best(found))
     for part in PARTS:
         assert [row[f"{part}/{name}"] for name in ("inferential", "symmetric", "other")] == pytest.approx(shares)
 
@@ -100,9 +101,12 @@ def test_shares_are_counted_over_the_sequences(train, kept):
         odd = sum(key % 2 for key in keys) / len(keys)
         assert row[f"{part}/inferential"] == pytest.approx(odd)
         assert row[f"{part}/symmetric"] == pytest.approx(1 - odd)
-    assert callback.solution == "other"
+    assert callback.results()["solution"] == "other"
     share = max(row[f"{PARTS[0]}/inferential"], row[f"{PARTS[0]}/symmetric"])
-    assert told(train, half, type(kept)(), threshold=share - 0.01)[0].solution in ("inferential", "symmetric")
+    assert told(train, half, type(kept)(), threshold=share - 0.01)[0].results()["solution"] in (
+        "inferential",
+        "symmetric",
+    )
 
 
 def test_where_both_solutions_agree_nothing_is_symmetric(train, kept):
@@ -112,13 +116,31 @@ def test_where_both_solutions_agree_nothing_is_symmetric(train, kept):
     train([Evaluation(1), callback], 1, task=EquationTask(Told), data=lambda: data, logger=kept)
     assert kept.rows[1]["unseen_train_keys/inferential"] == 1
     assert "unseen_train_keys/symmetric" not in kept.rows[1]
-    assert callback.solution == "inferential"
+    assert callback.results()["solution"] == "inferential"
+    assert callback.results()["symmetric"] is None
 
 
-def test_a_resumed_run_knows_its_solution():
+def _best(found):
+    return {f"{name}_best": share for name, share in found.items()}
+
+
+def test_the_best_shares_are_those_of_the_whole_run(train, kept):
+    data = composite()()
+    Told.data = data
+
+    class Forgets(EquationTask):
+        """Infers until its last evaluation, and is symmetric then."""
+
+        def on_validation_start(self):
+            Told.rule = staticmethod(copied if self.trainer.global_step == 3 else inferred)
+
     callback = SolutionProgress()
-    callback.load_state_dict({"solution": "symmetric"})
-    assert callback.results() == {"solution": "symmetric"} == callback.state_dict()
+    train([Evaluation(1), callback], 3, task=Forgets(Told), data=lambda: data, logger=kept)
+    shares = {"inferential": 0.0, "symmetric": 1.0, "inferential_best": 1.0, "symmetric_best": 1.0}
+    assert callback.results() == {"solution": "symmetric"} | shares
+    again = SolutionProgress()
+    again.load_state_dict(callback.state_dict())
+    assert again.results() == callback.results()
 
 
 @pytest.mark.parametrize("options", [{"threshold": 0}, {"learned": 1.1}, {"threshold": float("nan")}])

@@ -90,6 +90,13 @@ def test_the_numbers_are_no_residues_and_move_to_binary_operations_by_name():
     assert [data.vocabulary[own] for own, _ in data.vocabulary.common(binary.vocabulary)] == list(binary.vocabulary)
 
 
+@pytest.mark.parametrize("operands", [(0, 12), (7, 15), (-5, 4)])
+def test_the_tokens_of_numbers_are_those_of_the_operands(operands):
+    data = build(operands, (operands[1], operands[1]))
+    names = [data.vocabulary[token] for token in data.number_tokens]
+    assert names == [f"{number}" for number in range(operands[0], operands[1] + 1)]
+
+
 def test_the_split_follows_its_seed_alone(equations):
     train = equations(build(seed=3), "train")
     assert train == equations(build(split_seed=3, seed=8), "train")

@@ -197,6 +197,7 @@ def test_the_vocabulary_holds_numbers_then_anchors(default):
     assert list(default.vocabulary) == [*map(str, range(4, 110)), "f1", "f2", "f3", "f4"]
     assert default.answer_names == tuple(map(str, range(4, 110)))
     assert default.residues is None
+    assert [default.vocabulary[token] for token in default.number_tokens] == [*map(str, range(20, 100))]
     assert build(unseen=[], overrides={}).vocabulary == default.vocabulary
     paper = build(numbers=(0, 200))
     assert list(paper.vocabulary)[:201] == list(map(str, range(201)))
@@ -221,7 +222,7 @@ def test_residues():
     functions = ["x / 3", "sum_of_squares(x, 4)", "x // 2"]
     data = build(functions=functions, modulus=11, keys=(0, 10), overrides={"2 1": "x*x"}, unseen=["1 2"])
     assert list(data.vocabulary) == [*map(str, range(11)), "f1", "f2", "f3"]
-    assert data.residues == range(11)
+    assert data.residues == data.number_tokens == range(11)
     single = {1: lambda x: x * 4 % 11, 2: lambda x: (x * x + 16) % 11, 3: lambda x: x // 2}  # 3 · 4 = 1 modulo 11
     for row in read(data):
         a, b = row.anchors
@@ -428,3 +429,46 @@ def test_the_least_size_that_is_named_is_enough(anchors, weights, least):
     assert all(data.sizes().values())
     with pytest.raises(ValueError, match=f"expected {least} or more"):
         build(anchors=anchors, weights=weights, size=least - 1)
+
+
+ROLES = {1: ("noise", "key", "anchor", "last"), 2: ("noise", "key", "first_anchor", "second_anchor", "last")}
+
+
+@pytest.mark.parametrize("anchors", [1, 2])
+def test_places_play_the_roles_that_are_read_by_eye(anchors):
+    data = build(anchors=anchors, length=5, size=3200)
+    assert data.role_names == ROLES[anchors]
+    tokens = data.parts["train"].tokens
+    roles = data.roles(tokens)
+    for row, its in zip(read(data, "train"), roles.tolist(), strict=True):
+        expected = ["noise"] * 4 + ["last"]
+        expected[row.position : row.position + 1 + anchors] = ROLES[anchors][1 : 2 + anchors]
+        assert [data.role_names[role] for role in its] == expected
+    assert torch.equal(data.roles(tokens[:6].view(2, 3, -1)), roles[:6].view(2, 3, -1))
+    assert {row[-1] for row in roles.tolist()} == {anchors + 1, anchors + 2}  # the last anchor, or noise
+
+
+def test_flows_are_what_the_last_place_and_the_anchors_see():
+    assert build(anchors=1, size=3200).flows == (("last", "key"), ("last", "anchor"), ("anchor", "key"))
+    assert build(size=3200).flows == (
+        ("last", "key"),
+        ("last", "first_anchor"),
+        ("last", "second_anchor"),
+        ("first_anchor", "key"),
+        ("second_anchor", "key"),
+        ("second_anchor", "first_anchor"),
+    )
+
+
+@pytest.mark.parametrize("anchors", [1, 2])
+def test_seen_pairs_are_kinds_where_that_is_asked_for(anchors):
+    assert build(anchors=anchors, size=3200).kinds is None
+    data = build(anchors=anchors, size=3200, by_pair=True)
+    seen = [pair for pair in itertools.product((1, 2, 3, 4), repeat=anchors) if pair != (4, 3)]
+    assert data.kinds.names == tuple("_".join(f"f{anchor}" for anchor in pair) for pair in seen)
+    for part in data.parts:
+        tokens = data.parts[part].tokens
+        expected = [-1 if part in UNSEEN else seen.index(row.anchors) for row in read(data, part)]
+        assert data.kinds.of(tokens).tolist() == expected
+    plain = build(anchors=anchors, size=3200)
+    assert all(torch.equal(its.tokens, plain.parts[part].tokens) for part, its in data.parts.items())

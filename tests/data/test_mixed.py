@@ -54,12 +54,12 @@ def test_the_parts_together_are_the_tables_of_the_operations(operations, modulus
     signs = [ARITHMETIC[name][0] for name in names]
     assert list(data.vocabulary) == [*map(str, range(modulus)), *signs, *layout.split()[3:]]
     assert data.length == len(layout.split())
-    assert data.residues == range(modulus)
+    assert data.residues == data.number_tokens == range(modulus)
 
 
 def test_permutations():
     data = build(["compose(3)", "grok_lightning.operations.permutations.conjugate(3)"], None)
-    assert data.residues is None
+    assert data.residues is data.number_tokens is None
     places = list(itertools.permutations(range(3)))
     assert data.answer_names == tuple(f"({' '.join(map(str, place))})" for place in places)
     seen = set()
@@ -118,7 +118,7 @@ def test_kinds_are_the_operations():
     operations = ["sub", "linear(2,-3)", "div"]
     for layout in ("a op b", "a op b ="):
         data = build(operations, layout=layout)
-        assert data.kinds == EquationKinds(tuple(operations), position=1, first=7)
+        assert data.kinds == EquationKinds(tuple(operations), data.operations_of)
         for part in data.parts.values():
             signs = [text.split()[1] for text in data.sequence_names(part.tokens)]
             kinds = data.kinds.of(part.tokens)
