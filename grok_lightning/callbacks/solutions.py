@@ -6,10 +6,12 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from grok_lightning.callbacks.logged import logged
 from grok_lightning.callbacks.pictures import evaluating
 from grok_lightning.metrics import SolutionShares
+from grok_lightning.metrics.solutions import NAMES
 
 PARTS = ("unseen_train_keys", "unseen_test_keys")
 SOLUTIONS = ("inferential", "symmetric")
@@ -18,6 +20,9 @@ ACCURACY = "val/accuracy"
 
 class SolutionProgress(Callback):
     """Logs at evaluations how the unseen pairs of composite functions are answered, see `SolutionShares`.
+
+    Of functions that are designated it logs `<part>/<name>`, the share of answers that are what the function makes of
+    the key; their result `<name>` is that with train keys.
 
     Results:
 
@@ -31,24 +36,29 @@ class SolutionProgress(Callback):
     Args:
         threshold: Least share of a solution.
         learned: Least accuracy on seen pairs with test keys, `val/accuracy`.
+        designated: Further functions of the key that unseen pairs might stand for, by name, as `{halfway: x - 8}`.
 
     Raises:
-        ValueError: If one is not above 0 and at most 1; before training, if the data have no unseen pairs.
+        ValueError: If a share is not above 0 and at most 1, or a name is taken; before training, if the data have no
+            unseen pairs, or a function is malformed.
     """
 
-    def __init__(self, threshold: float = 0.8, learned: float = 0.9) -> None:
+    def __init__(self, threshold: float = 0.8, learned: float = 0.9, designated: dict[str, str] | None = None) -> None:
         for name, value in (("threshold", threshold), ("learned", learned)):
             if not 0 < value <= 1:
                 raise ValueError(f"{name} is {value}; expected a share above 0 and at most 1")
+        self.designated = dict(designated or {})
+        if taken := self.designated.keys() & {*NAMES, "solution"}:
+            raise ValueError(f"designated: {min(taken)!r} is the name of another share; call the function otherwise")
         self.threshold, self.learned = threshold, learned
         self.shares: dict[str, float] = {}
         self.found: dict[str, Any] = {"solution": None}
 
     def check_run(self, network: nn.Module, datamodule: LightningDataModule | None) -> None:
-        """Refuse data without unseen pairs.
+        """Refuse data without unseen pairs, and functions that are malformed.
 
         Raises:
-            ValueError: If there are none.
+            ValueError: If there are such.
         """
         if not getattr(datamodule, "unseen", ()):
             name = type(datamodule).__name__
@@ -56,6 +66,12 @@ class SolutionProgress(Callback):
                 f"SolutionProgress: {name} has no unseen pairs; use CompositeFunctionDataModule with `unseen`, "
                 "such as ['4 3'], and two anchors"
             )
+        data: Any = datamodule
+        for name, function in self.designated.items():
+            try:
+                data.mapped(function)
+            except ValueError as error:
+                raise ValueError(f"SolutionProgress: designated.{name}: {error}") from None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse the same where nobody has checked before."""
@@ -82,6 +98,7 @@ class SolutionProgress(Callback):
             known = math.isfinite(share)
             self.found[name] = share if known else None
             self.found[f"{name}_best"] = max(share, self.found.get(f"{name}_best", share)) if known else None
+        self.found |= {name: self.shares[f"{PARTS[0]}/{name}"] for name in self.designated}
 
     def classify(self, shares: Mapping[str, float], accuracy: float) -> str:
         """Return the solution that shares and the accuracy on seen pairs amount to."""
@@ -108,10 +125,15 @@ class SolutionProgress(Callback):
     def _shares(self, pl_module: LightningModule, data: Any, part: str) -> dict[str, Tensor]:
         """What the network makes of a part, all devices together."""
         metric = SolutionShares().to(pl_module.device)
+        tables = {name: data.mapped(function).to(pl_module.device) for name, function in self.designated.items()}
+        further = {name: MeanMetric().to(pl_module.device) for name in tables}
         network: Any = pl_module.network
         with evaluating(pl_module):
             for batch in data.evaluation_batches(part):
                 solutions = data.solutions(batch.tokens)
-                metric.update(network(batch.tokens).argmax(-1), solutions.inferential, solutions.symmetric)
+                answers = network(batch.tokens).argmax(-1)
+                metric.update(answers, solutions.inferential, solutions.symmetric)
+                for name, table in tables.items():
+                    further[name].update(answers == table[data.keys_of(batch.tokens) - data.keys.start])
         shares: dict[str, Tensor] = metric.compute()
-        return shares
+        return shares | {name: mean.compute() for name, mean in further.items()}

@@ -12,6 +12,7 @@ from grok_lightning.data.equations import EquationDataModule, EquationKinds
 from grok_lightning.data.key_places import KeyPlaces
 from grok_lightning.data.numbers import number_range
 from grok_lightning.data.vocabulary import Vocabulary
+from grok_lightning.operations import parse_function
 
 UNSEEN = ("unseen_train_keys", "unseen_test_keys")
 """Parts of the pairs that are never trained on."""
@@ -192,6 +193,17 @@ class CompositeFunctionDataModule(EquationDataModule):
         inferential, designated = (table.to(tokens.device) for table in (self.inferential, self.designated))
         pair, turned = (*anchors, keys), (*anchors[::-1], keys)
         return Solutions(inferential[pair], designated[turned], designated[pair])
+
+    def mapped(self, function: str) -> Tensor:
+        """Return what a function makes of each key `(keys,)`, as tokens; −1 where that is none.
+
+        Raises:
+            ValueError: If the function is malformed.
+        """
+        value_of = parse_function(function, self.modulus)
+        values = [value_of(key) for key in self.keys]
+        tokens = [-1 if value is None or value not in self.numbers else self.numbers.index(value) for value in values]
+        return torch.tensor(tokens, device="cpu")
 
     def noise(self, rows: int, generator: torch.Generator) -> Tensor:
         """Draw tokens `(rows, length)` from the range of the keys."""

@@ -155,3 +155,29 @@ def test_shares_out_of_range_are_refused(options):
 def test_data_without_unseen_pairs_are_refused(data):
     with pytest.raises(ValueError, match="has no unseen pairs; use CompositeFunctionDataModule"):
         SolutionProgress().check_run(None, data())
+
+
+def test_designated_functions_have_their_shares(train, kept):
+    functions = {"copied": "x - 6", "halved": "x // 2"}
+    callback, data, row = told(train, half, kept, designated=functions)
+    for part in PARTS:
+        keys = list(next(read(data, data.parts[part].tokens)))
+        answers = [inferred(key, 4, 3) if key % 2 else key - 6 for key in keys]
+        for name, expected in (("copied", [key - 6 for key in keys]), ("halved", [key // 2 for key in keys])):
+            right = sum(map(int.__eq__, answers, expected)) / len(keys)
+            assert row[f"{part}/{name}"] == pytest.approx(right)
+    assert callback.results()["copied"] == pytest.approx(row["unseen_train_keys/copied"])
+    assert callback.results()["copied"] == pytest.approx(callback.results()["symmetric"])
+
+
+def test_designated_functions_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="designated: 'other' is the name of another share"):
+        SolutionProgress(designated={"other": "x"})
+    with pytest.raises(ValueError, match=r"SolutionProgress: designated.more: .*y"):
+        SolutionProgress(designated={"more": "x + y"}).check_run(None, composite()())
+
+
+def test_a_function_without_a_token_is_no_answer():
+    data = composite(modulus=None)()
+    assert data.mapped("x + 1000").tolist() == [-1] * len(data.keys)
+    assert [data.numbers[token] for token in data.mapped("x - 1").tolist()] == [key - 1 for key in data.keys]
