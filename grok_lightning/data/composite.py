@@ -6,9 +6,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from grok_lightning.data.anchored import AnchoredDataModule
 from grok_lightning.data.anchors import AnchorFunctions, Anchors, Solutions
 from grok_lightning.data.batches import ENDLESS, Equations, numbered_generator
-from grok_lightning.data.equations import EquationDataModule, EquationKinds
+from grok_lightning.data.equations import EquationKinds
 from grok_lightning.data.key_places import KeyPlaces
 from grok_lightning.data.numbers import number_range
 from grok_lightning.data.vocabulary import Vocabulary
@@ -22,10 +23,9 @@ PUBLISHED_FUNCTIONS = ("x + 5", "x + 1", "x - 2", "x - 8")
 PUBLISHED_OVERRIDES = {"3 4": "x - 6"}
 PUBLISHED_UNSEEN = ("4 3",)
 AnchorCount = Literal[1, 2]
-ANCHOR_ROLES = {1: ("anchor",), 2: ("first_anchor", "second_anchor")}
 
 
-class CompositeFunctionDataModule(EquationDataModule):
+class CompositeFunctionDataModule(AnchoredDataModule):
     """Sequences of noise with a key and two anchors in it: what do the anchors' functions make of the key?
 
     Zhang et al. (arXiv 2405.05409) ask whether a network infers the answer to a pair it has never seen from the single
@@ -115,11 +115,6 @@ class CompositeFunctionDataModule(EquationDataModule):
         return None if self.modulus is None else range(self.modulus)
 
     @property
-    def number_tokens(self) -> range:
-        """The tokens of the keys; the other numbers are answers only."""
-        return range(self.keys.start - self.numbers.start, self.keys.stop - self.numbers.start)
-
-    @property
     def seen(self) -> list[Anchors]:
         """The pairs (or single anchors) that are trained on."""
         return [group for group in self.groups if group not in self.unseen]
@@ -131,26 +126,6 @@ class CompositeFunctionDataModule(EquationDataModule):
             return None
         return EquationKinds(tuple("_".join(f"f{anchor}" for anchor in group) for group in self.seen), self.seen_of)
 
-    @property
-    def role_names(self) -> tuple[str, ...]:
-        """Names of the roles: noise, the key, the anchors, and the last place, unless an anchor stands there."""
-        return ("noise", "key", *ANCHOR_ROLES[self.anchors], "last")
-
-    @property
-    def flows(self) -> tuple[tuple[str, str], ...]:
-        """What the last place sees of key and anchors, and what each of these sees of those before it."""
-        _, *parts, last = self.role_names
-        before = [(later, earlier) for place, later in enumerate(parts) for earlier in parts[:place]]
-        return (*((last, name) for name in parts), *before)
-
-    def roles(self, tokens: Tensor) -> Tensor:
-        """Return the number of the role `(..., length)` that each place of sequences `(..., length)` plays."""
-        places = torch.arange(self.length, device=tokens.device)
-        from_key = places - self.positions_of(tokens)[..., None]
-        roles = torch.where((from_key >= 0) & (from_key <= self.anchors), from_key + 1, 0)
-        is_last = (places == self.length - 1) & (roles == 0)
-        return roles.masked_fill(is_last, self.anchors + 2)
-
     def make_parts(self) -> dict[str, Equations]:
         """Return the sequences of each part, group after group."""
         half = (self.group_sizes[True] + 1) // 2
@@ -161,20 +136,6 @@ class CompositeFunctionDataModule(EquationDataModule):
         for number, name in enumerate(UNSEEN if self.unseen else ()):
             parts[name] = _joined(self._draw(group, held_out=bool(number)) for group in self.unseen)
         return parts
-
-    def positions_of(self, tokens: Tensor) -> Tensor:
-        """Return the position `(...)`, counted from 0, of the key of sequences `(..., length)`."""
-        return (tokens >= len(self.numbers)).int().argmax(dim=-1) - 1
-
-    def keys_of(self, tokens: Tensor) -> Tensor:
-        """Return the key `(...)`, as the number it is, of sequences `(..., length)`."""
-        return tokens.gather(-1, self.positions_of(tokens)[..., None])[..., 0] + self.numbers.start
-
-    def pairs_of(self, tokens: Tensor) -> Tensor:
-        """Return the anchors `(..., anchors)`, counted from 1 as in their names, of sequences `(..., length)`."""
-        offsets = torch.arange(1, self.anchors + 1, device=tokens.device)
-        found = tokens.gather(-1, self.positions_of(tokens)[..., None] + offsets)
-        return found - len(self.numbers) + 1
 
     def seen_of(self, tokens: Tensor) -> Tensor:
         """Return the number `(...)`, in `seen`, of the pair of sequences `(..., length)`; −1 where it is unseen."""
@@ -204,26 +165,6 @@ class CompositeFunctionDataModule(EquationDataModule):
         values = [value_of(key) for key in self.keys]
         tokens = [-1 if value is None or value not in self.numbers else self.numbers.index(value) for value in values]
         return torch.tensor(tokens, device="cpu")
-
-    def noise(self, rows: int, generator: torch.Generator) -> Tensor:
-        """Draw tokens `(rows, length)` from the range of the keys."""
-        drawn = torch.randint(len(self.keys), (rows, self.length), generator=generator, device="cpu")
-        return drawn + self.keys.start - self.numbers.start
-
-    def sequences(self, group: Anchors, positions: Tensor, keys: Tensor, noise: Tensor) -> Tensor:
-        """Return sequences `(rows, length)` of a pair, or of a single anchor.
-
-        Args:
-            group: The anchors, counted from 1.
-            positions: Where the keys stand `(rows,)`.
-            keys: The keys `(rows,)`, counted from 0.
-            noise: What stands at all other places `(rows, length)`.
-        """
-        tokens, every_row = noise.clone(), torch.arange(len(noise), device="cpu")
-        tokens[every_row, positions] = keys + self.keys.start - self.numbers.start
-        for place, anchor in enumerate(group, start=1):
-            tokens[every_row, positions + place] = len(self.numbers) + anchor - 1
-        return tokens
 
     def _unseen(self, texts: Sequence[str]) -> list[Anchors]:
         pairs = self.functions.pairs("unseen", texts)
