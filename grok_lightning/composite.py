@@ -77,7 +77,7 @@ def attention_flow(network: ArithmeticTransformer, tokens: Tensor) -> Tensor:
     Places that look are rows. It serves every sequence of every family.
     """
     maps = attention_maps(network, tokens[None].to(_device(network)))
-    return torch.stack([weights[0].mean(0) for weights in maps]).cpu()
+    return torch.stack([weights[0].float().mean(0) for weights in maps]).cpu()
 
 
 def cosines(vectors: Tensor, others: Tensor) -> Tensor:
@@ -130,6 +130,14 @@ class Target(NamedTuple):
     key: int
 
 
+def common_values(data: CompositeFunctionDataModule) -> list[int]:
+    """Return the ten values in the middle of those that all single functions make of keys; fewer if there are fewer."""
+    made = [set(data.functions.inferential[anchor]) for anchor in data.functions.sequences(1)]
+    common = sorted(set[int].intersection(*made))
+    start = max(0, (len(common) - TARGETS) // 2)
+    return common[start : start + TARGETS]
+
+
 def value_similarities(
     network: ArithmeticTransformer,
     data: CompositeFunctionDataModule,
@@ -144,7 +152,7 @@ def value_similarities(
     Args:
         network: The transformer.
         data: Composite functions.
-        values: Values of single functions; the ten in the middle of those that all anchors make if not given.
+        values: Values of single functions; if not given, those of `common_values`.
         around: What is around keys and anchors. A second anchor is always f1.
 
     Returns:
@@ -154,10 +162,7 @@ def value_similarities(
         ValueError: If no anchor makes such a value, or there is no such position.
     """
     made = {anchor: data.functions.inferential[anchor,] for (anchor,) in data.functions.sequences(1)}
-    if values is None:
-        common = sorted(set[int].intersection(*map(set, made.values())))
-        start = max(0, (len(common) - TARGETS) // 2)
-        values = common[start : start + TARGETS]
+    values = common_values(data) if values is None else values
     wanted = product(values, made)
     targets = [Target(v, a, data.keys[made[a].index(v)]) for v, a in wanted if v in made[a]]
     if not targets:

@@ -11,6 +11,7 @@ from grok_lightning.composite import (
     Around,
     answer_offsets,
     attention_flow,
+    common_values,
     cosines,
     equal_answers,
     pair_accuracies,
@@ -122,6 +123,19 @@ def test_what_the_data_do_not_have_is_refused(data, arguments, message):
 
 
 # attention and similarities
+
+
+def test_the_flow_of_a_network_in_half_precision_can_be_drawn(data, network):
+    tokens = sequences(data, [(4, 3)], [99])[0, 0]
+    half = attention_flow(transformer(data).to(torch.bfloat16), tokens)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, attention_flow(network, tokens), rtol=0.05, atol=0.02)
+
+
+def test_functions_without_a_value_in_common_have_none():
+    assert common_values(build(functions=["x", "x + 100"], overrides={}, unseen=[])) == []
+    assert common_values(build(functions=["x", "x + 78"], overrides={}, unseen=[])) == [98, 99]
+    assert common_values(build()) == list(range(53, 63))
 
 
 def test_the_flow_of_a_sequence_is_the_mean_attention_of_its_heads(data, network):

@@ -1,4 +1,4 @@
-"""How information flows, measured on two processes: what one measures, and pictures drawn once."""
+"""Solutions, flow, complexity and further parts, measured on two processes: what one measures, and pictures once."""
 
 import json
 import os
@@ -28,6 +28,9 @@ trainer:
   max_steps: 10
   callbacks:
     - {class_path: Evaluation, init_args: {every_n_steps: 5}}
+    - {class_path: SolutionProgress, init_args: {designated: {halfway: x - 8}}}
+    - {class_path: PartAccuracy, init_args: {parts: [unseen_test_keys]}}
+    - {class_path: ComplexityProgress}
     - {class_path: FlowProgress, init_args: {rows: 41, key: 40, lower: [[3, 3], [2, 2]]}}
 stages: {one: {}}
 """
@@ -50,7 +53,7 @@ def test_two_devices_measure_what_one_does(tmp_path):
         assert done.returncode == 0, done.stdout
         folder = tmp_path / logs / "chain/run_000/one/seed_0"
         pictures = {path.stem for path in folder.glob("*.png")}
-        assert pictures == {"flow", "flow_roles", "pairs", "alike", "values"}
+        assert {"flow", "flow_roles", "pairs", "alike", "values", "singular_values"} <= pictures
         results = json.loads((folder / "manifest.json").read_text())["results"]
         found[logs] = read_metrics(folder), results
     (curves, results), (expected, others) = found["pair"], found["single"]
@@ -59,5 +62,13 @@ def test_two_devices_measure_what_one_does(tmp_path):
     for name, series in expected.items():
         assert curves[name].steps == series.steps
         assert curves[name].values == pytest.approx(series.values, rel=1e-5, abs=1e-8, nan_ok=True), name
-    for name in ("same_answer_similarity", "other_answer_similarity"):
-        assert results[name] == pytest.approx(others[name], rel=1e-6)
+    measured = (
+        "same_answer_similarity",
+        "inferential",
+        "symmetric",
+        "halfway",
+        "unseen_test_keys_accuracy",
+        "stable_rank",
+    )
+    for name in measured:
+        assert results[name] == pytest.approx(others[name], rel=1e-6), name

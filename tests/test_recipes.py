@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 import grok_lightning.commands  # noqa: F401 - recipes name classes by their short names
 from grok_lightning.catalogue import header, recipe_names, summary
@@ -32,10 +33,39 @@ def test_the_header_says_what_it_shows_and_how_to_run_it(path):
     assert max(map(len, path.read_text(encoding="utf-8").splitlines())) <= 120
 
 
+@pytest.mark.parametrize(
+    ("name", "pairs", "epochs", "warmup"),
+    [
+        ("published", 15, 210, 10),
+        ("phase_depth", 15, 210, 10),
+        ("phase_decay", 14, 210, 10),
+        ("follow_up", 14, 1050, 50),
+    ],
+)
+def test_published_settings_have_the_steps_of_their_epochs(name, pairs, epochs, warmup):
+    """Zhang et al. count epochs of whole batches of 2048 sequences, of which 9 of 10 have train keys."""
+    recipe = yaml.safe_load((FOLDER / "composite" / f"{name}.yaml").read_text(encoding="utf-8"))
+    size = recipe["data"]["init_args"].get("size", 900_000)
+    batches = pairs * (size * 9 // 160) // 2048
+    schedule = recipe["model"]["init_args"]["lr_scheduler"]["init_args"]
+    assert recipe["trainer"]["max_steps"] == schedule["total_steps"] == epochs * batches
+    assert schedule["warmup_steps"] == warmup * batches
+
+
 @each_recipe
 def test_it_is_sound(path):
     recipe = load_recipe(path)
     assert check_recipe(recipe).keys() == recipe.stages.keys()  # the tiny one is checked before it runs
+
+
+ASKED = {
+    "composite/addition_square": ("square_accuracy",),
+    "composite/curriculum": ("solution",),
+    "composite/miniature": ("solution", "inferential_best", "stable_rank", "embedding_order", "same_answer_similarity"),
+    "composite/noise_groups": ("fitted_at", "grokked_at_f1_f2"),
+    "composite/transfer_operations": ("solution",),
+}
+"""Results that answer what a recipe asks."""
 
 
 @each_recipe
@@ -52,3 +82,5 @@ def test_it_runs_tiny_to_its_end(path, lightning, tmp_path):
         runs = [folder / stage.folder / f"seed_{recipe.seed + replicate}" for replicate in range(stage.replicates)]
         assert sorted((folder / stage.folder).glob("seed_*")) == sorted(runs)
         assert {json.loads((run / "manifest.json").read_text())["status"] for run in runs} == {"finished"}
+    found = {name for path in folder.rglob("manifest.json") for name in json.loads(path.read_text())["results"]}
+    assert found >= set(ASKED.get(str(recipe.name), ()))

@@ -13,7 +13,6 @@ from grok_lightning.callbacks.keeping import keep_figures
 from grok_lightning.callbacks.pictures import evaluating
 from grok_lightning.data import CompositeFunctionDataModule, EquationDataModule, Equations
 from grok_lightning.data.batches import ENDLESS, EvaluationBatches, numbered_generator
-from grok_lightning.data.composite import UNSEEN
 from grok_lightning.metrics import AnswerSimilarity, AttentionFlow
 from grok_lightning.networks import ArithmeticTransformer, attention_maps, stream_vectors
 from grok_lightning.networks.places import LAST
@@ -25,8 +24,8 @@ ROW_DRAW = ENDLESS + 1
 class FlowProgress(Callback):
     """Logs at evaluations where a transformer looks, and whether vectors of equal answers become alike.
 
-    After Zhang et al. (arXiv 2405.05409, Figs. 3 and 4), of some sequences that the seed of the split chooses: of the
-    validation part, and of unseen pairs with train keys.
+    After Zhang et al. (arXiv 2405.05409, Figs. 3 and 4), of some sequences of the validation part, which the seed of
+    the split chooses.
 
     Logged as `flow/block_<b>/<from>_to_<to>`, see `AttentionFlow`: what the last place sees of each place; of composite
     functions what it sees of key and anchors, and what anchors see of key and anchors before them. Logged as
@@ -135,12 +134,9 @@ class FlowProgress(Callback):
 
     def _choose(self, data: EquationDataModule) -> Equations:
         """Some sequences, the same whatever the number of devices."""
-        parts = [data.part(name) for name in ("val", UNSEEN[0]) if name in data.parts]
-        rows = torch.randperm(
-            sum(map(len, parts)), generator=numbered_generator(data.split_seed, ROW_DRAW), device="cpu"
-        )[: self.rows]
-        joined = Equations(*map(torch.cat, zip(*parts, strict=True)))
-        return joined.at(rows.to(joined.tokens.device))
+        part: Equations = data.part("val")
+        order = torch.randperm(len(part), generator=numbered_generator(data.split_seed, ROW_DRAW), device="cpu")
+        return part.at(order[: self.rows].to(part.tokens.device))
 
     def _figures(self, network: Any, data: Any, flow: Tensor) -> dict[str, Any]:
         figures = dict(flow_pictures(network, data, flow, self.shown))

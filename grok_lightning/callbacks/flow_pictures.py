@@ -66,7 +66,8 @@ def pair_pictures(
     pairs = (*shown.lower, *shown.upper)
     if all(pair in data.groups for pair in pairs) and all(key in data.keys for key in shown.compared):
         yield "alike", _alike(network, data, shown)
-    yield "values", _values(network, data)
+    if composite.common_values(data):
+        yield "values", _values(network, data)
 
 
 def _example(data: EquationDataModule, shown: Shown) -> Tensor:

@@ -66,7 +66,7 @@ class Milestones(Callback):
 
     def observe_loss(self, step: int, loss: float) -> None:
         """Take note of the training loss at an evaluation."""
-        if self.fitted_loss is not None and self.steps["fitted_at"] is None and loss < self.fitted_loss:
+        if self.fitted_loss is not None and self.steps.get("fitted_at") is None and loss < self.fitted_loss:
             self.steps["fitted_at"] = step
 
     def observe_kind(self, step: int, kind: str, accuracy: float) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 
-from grok_lightning.callbacks.pictures import evaluating
+from grok_lightning.callbacks.asking import asked
 from grok_lightning.metrics import AnswerMetrics
 
 
@@ -54,8 +54,7 @@ class PartAccuracy(Callback):
             return
         found: dict[str, Tensor] = {}
         for part in self.parts:
-            measured = self._measure(pl_module, trainer.datamodule, part)  # type: ignore[attr-defined]
-            found |= {f"{part}/{name}": value for name, value in measured.items()}
+            found |= {f"{part}/{name}": value for name, value in _measured(trainer, pl_module, part).items()}
         self.found = {f"{part}_accuracy": float(found[f"{part}/accuracy"]) for part in self.parts}
         pl_module.log_dict(found)
 
@@ -71,12 +70,11 @@ class PartAccuracy(Callback):
         """Continue from the accuracies found last."""
         self.found = dict(state_dict["found"])
 
-    def _measure(self, task: Any, data: Any, part: str) -> dict[str, Tensor]:
-        """Loss and accuracy of a part, all devices together."""
-        metric = AnswerMetrics().to(task.device)
-        with evaluating(task):
-            for batch in data.evaluation_batches(part):
-                logits = task.network(batch.tokens)
-                metric.update(task.loss(logits, batch.answers), logits.argmax(-1), batch.answers)
-        measured: dict[str, Tensor] = metric.compute()
-        return measured
+
+def _measured(trainer: Trainer, task: Any, part: str) -> dict[str, Tensor]:
+    """Loss and accuracy of a part, all devices together."""
+    metric = AnswerMetrics().to(task.device)
+    for batch, logits in asked(trainer, task, part):
+        metric.update(task.loss(logits, batch.answers).detach(), logits.argmax(-1), batch.answers)
+    measured: dict[str, Tensor] = metric.compute()
+    return measured

@@ -33,7 +33,11 @@ class AnchoredDataModule(EquationDataModule):
 
     @property
     def role_names(self) -> tuple[str, ...]:
-        """Names of the roles: noise, the key, the anchors, and the last place, unless an anchor stands there."""
+        """Names of the roles: noise, the key, the anchors, and the last place.
+
+        Where an anchor stands last, it is looked at as the anchor it is, and looks as the last place, see
+        `AttentionFlow`.
+        """
         return ("noise", "key", *ANCHOR_ROLES[self.anchors], "last")
 
     @property

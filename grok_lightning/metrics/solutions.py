@@ -12,34 +12,38 @@ class SolutionShares(Metric):
 
     After Zhang et al. (arXiv 2405.05409). Logged as `<part>/…` for the parts of unseen pairs:
 
-    - `inferential`: share of all answers that apply the single functions one after the other;
-    - `symmetric`: share that are what training answers to the pair turned around, among the sequences where that is
-      something else; NaN if there is none;
-    - `other`: share that are neither.
+    - `inferential`: share of answers that apply the single functions one after the other;
+    - `symmetric`: share of answers that are those of the pair turned around, which training has given, or the single
+      functions where that pair is unseen too; NaN where no sequence tells the two apart;
+    - `other`: share of answers that are neither.
+
+    They are shares of the sequences that tell the two apart; of all, if none does. (Else a network that copies would
+    seem to infer where both come to the same.)
     """
 
     full_state_update = False
     inferential: Tensor
     symmetric: Tensor
-    either: Tensor
     rows: Tensor
-    decisive: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for state in ("inferential", "symmetric", "either", "rows", "decisive"):
-            self.add_state(state, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        for state in ("inferential", "symmetric", "rows"):  # of sequences that tell nothing apart, and of those that do
+            self.add_state(state, torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, predictions: Tensor, inferential: Tensor, symmetric: Tensor) -> None:
         """Add a batch: predictions (batch,), and the answers (batch,) of both solutions."""
-        infers, copies, decisive = predictions == inferential, predictions == symmetric, inferential != symmetric
-        self.inferential += infers.sum()
-        self.symmetric += (copies & decisive).sum()
-        self.either += (infers | copies).sum()
-        self.decisive += decisive.sum()
-        self.rows += len(predictions)
+        decisive = inferential != symmetric
+        for number, rows in enumerate((~decisive, decisive)):
+            self.inferential[number] += (rows & (predictions == inferential)).sum()
+            self.symmetric[number] += (rows & (predictions == symmetric)).sum()
+            self.rows[number] += rows.sum()
 
     def compute(self) -> dict[str, Tensor]:
         """Return the three shares."""
-        shares = self.inferential / self.rows, self.symmetric / self.decisive, 1 - self.either / self.rows
-        return dict(zip(NAMES, shares, strict=True))
+        any_decisive = self.rows[1] > 0
+        alike, apart = ((self.inferential / self.rows)[number] for number in (0, 1))
+        symmetric = self.symmetric[1] / self.rows[1]
+        inferential = torch.where(any_decisive, apart, alike)
+        other = 1 - inferential - torch.where(any_decisive, symmetric, 0)
+        return dict(zip(NAMES, (inferential, symmetric, other), strict=True))

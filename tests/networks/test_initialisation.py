@@ -1,5 +1,6 @@
 """Weights begin with the standard deviation that their rate says, in every network."""
 
+import inspect
 import math
 from dataclasses import fields
 
@@ -7,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from grok_lightning import networks
 from grok_lightning.networks import (
     AdditiveNetwork,
     ArithmeticTransformer,
     InitRates,
+    Network,
     PlanarNetwork,
     QuadraticMLP,
 )
@@ -113,3 +116,31 @@ def test_two_ways_to_begin_are_refused(network):
 def test_rates_that_are_no_numbers_are_refused():
     with pytest.raises(ValueError, match="mlp must be finite, got nan"):
         InitRates(mlp=math.nan)
+
+
+def test_every_network_with_weight_matrices_has_rates():
+    """Particles have places, and a feature machine solves for its weights."""
+    families = [cls for cls in vars(networks).values() if isinstance(cls, type) and issubclass(cls, Network)]
+    without = {cls.__name__ for cls in families if "init_rates" not in inspect.signature(cls).parameters}
+    assert without == {"Network", "ParticleSystem", "FeatureMachine"}
+
+
+def test_a_scaled_branch_begins_with_its_share_of_the_rate():
+    def deviations(scaling):
+        torch.manual_seed(0)
+        network = ArithmeticTransformer(
+            VOCABULARY, LENGTH, width=200, heads=2, blocks=2, init_rates=0.7, residual_scaling=scaling
+        )
+        return {name: float(module.weight.detach().std()) for name, module in matrices(network).items()}
+
+    plain, scaled = deviations("none"), deviations("all")
+    for name, deviation in plain.items():
+        is_output = name.startswith("decoder.blocks") and name.endswith("output")
+        assert scaled[name] == pytest.approx(deviation * (0.5 if is_output else 1), rel=1e-6)
+
+
+def test_a_tied_table_begins_with_the_rate_of_the_embedding():
+    rates = InitRates(embedding=0.9, classifier=0.1)
+    network = ArithmeticTransformer(500, 4, width=200, heads=2, tied=True, init_rates=rates)
+    assert network.classifier.output.weight is network.embedding.table.weight
+    assert float(network.embedding.table.weight.std()) == pytest.approx(200**-0.9, rel=0.01)
