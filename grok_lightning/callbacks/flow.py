@@ -8,7 +8,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from grok_lightning.callbacks.flow_pictures import Pair, Shown, flow_pictures, pair_pictures
+from grok_lightning.callbacks.flow_pictures import PUBLISHED, Pair, Shown, flow_pictures, pair_pictures
 from grok_lightning.callbacks.keeping import keep_figures
 from grok_lightning.callbacks.pictures import evaluating
 from grok_lightning.data import CompositeFunctionDataModule, EquationDataModule, Equations
@@ -49,17 +49,17 @@ class FlowProgress(Callback):
 
     Raises:
         ValueError: If `rows` or `keys` are out of range; before training, if the network is no ArithmeticTransformer,
-            or the data are no equations.
+            or the data are no equations, or do not have the key, keys or pairs that are asked for.
     """
 
     def __init__(
         self,
         rows: int = 1024,
-        key: int = 99,
-        pair: Pair = (4, 3),
-        lower: tuple[Pair, Pair] = ((3, 3), (2, 2)),
-        upper: tuple[Pair, Pair] = ((1, 2), (1, 3)),
-        keys: tuple[int, int] = (30, 40),
+        key: int = PUBLISHED.key,
+        pair: Pair = PUBLISHED.pair,
+        lower: tuple[Pair, Pair] = PUBLISHED.lower,
+        upper: tuple[Pair, Pair] = PUBLISHED.upper,
+        keys: tuple[int, int] = PUBLISHED.keys,
     ) -> None:
         if rows < 1:
             raise ValueError(f"rows is {rows}; expected a positive number of sequences")
@@ -82,6 +82,10 @@ class FlowProgress(Callback):
         if not isinstance(datamodule, EquationDataModule):
             name = type(datamodule).__name__
             raise ValueError(f"FlowProgress is for equations, such as of CompositeFunctionDataModule, not for {name}")
+        if isinstance(datamodule, CompositeFunctionDataModule) and (absent := self.shown.absent(datamodule)):
+            first, last = datamodule.keys[0], datamodule.keys[-1]
+            has = f"keys {first} to {last} and anchors 1 to {datamodule.functions.count}"
+            raise ValueError(f"FlowProgress: {', '.join(absent)}; the data have {has}")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse the same where nobody has checked before, and choose the sequences."""

@@ -37,6 +37,22 @@ class Shown(NamedTuple):
         """The keys that are compared."""
         return range(self.keys[0], self.keys[1] + 1)
 
+    def absent(self, data: CompositeFunctionDataModule) -> list[str]:
+        """Return what is asked for and the data do not have; what the paper draws need not be there."""
+        wrong: dict[str, list[Any]] = {
+            "key": [key for key in (self.key,) if key not in data.keys],
+            "pair": [pair for pair in (self.pair,) if pair not in data.groups],
+            "lower": [pair for pair in self.lower if pair not in data.groups],
+            "upper": [pair for pair in self.upper if pair not in data.groups],
+            "keys": [key for key in self.keys if key not in data.keys],
+        }
+        ours = {name: its for name, its in wrong.items() if its and getattr(self, name) != getattr(PUBLISHED, name)}
+        return [f"{name} has {its[0]}" for name, its in ours.items()]
+
+
+PUBLISHED = Shown(99, (4, 3), ((3, 3), (2, 2)), ((1, 2), (1, 3)), (30, 40))
+"""Key and pair of figure 3, and those of figure 4."""
+
 
 def flow_pictures(network: Any, data: EquationDataModule, flow: Tensor, shown: Shown) -> Iterator[tuple[str, Figure]]:
     """Yield how information flows, by name of the picture: in one sequence, and between roles.

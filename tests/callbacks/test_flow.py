@@ -289,6 +289,22 @@ def test_weights_that_are_not_finite_are_not_drawn(train, drawn):
 # refusals
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"key": 98}, r"FlowProgress: key has 98; the data have keys 20 to 40 and anchors 1 to 4"),
+        ({"keys": (30, 41), "pair": (4, 5)}, r"pair has \(4, 5\), keys has 41"),
+        ({"lower": ((3, 3), (0, 2))}, r"lower has \(0, 2\)"),
+    ],
+)
+def test_what_is_to_be_drawn_has_to_be_there(options, message):
+    network, data = ArithmeticTransformer(40, 5, width=8, heads=2), COMPOSITE()
+    with pytest.raises(ValueError, match=message):
+        FlowProgress(**options).check_run(network, data)
+    FlowProgress().check_run(network, data)  # though it has no key 99
+    FlowProgress(key=21, keys=(20, 25), pair=(1, 1)).check_run(network, data)
+
+
 def test_other_networks_and_data_are_refused():
     data = ADDITION()
     with pytest.raises(ValueError, match="FlowProgress is for an ArithmeticTransformer, not for a AdditiveNetwork"):
