@@ -17,14 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grok_lightning.data import CompositeFunctionDataModule
-from grok_lightning.data.anchors import Anchors
+from grok_lightning.data.anchors import Anchors, are_anchors
 from grok_lightning.data.batches import numbered_generator
 from grok_lightning.data.composite import UNSEEN
 from grok_lightning.networks import ArithmeticTransformer, Network, attention_maps, stream_vectors
+from grok_lightning.networks.answers import answers_of, device_of
 from grok_lightning.networks.places import LAST
 
-AT_ONCE = 1024
-"""Sequences that pass through a network together."""
 KEYS = range(30, 41)
 """Those of figure 4."""
 TARGETS = 10
@@ -76,7 +75,7 @@ def attention_flow(network: ArithmeticTransformer, tokens: Tensor) -> Tensor:
 
     Places that look are rows. It serves every sequence of every family.
     """
-    maps = attention_maps(network, tokens[None].to(_device(network)))
+    maps = attention_maps(network, tokens[None].to(device_of(network)))
     return torch.stack([weights[0].float().mean(0) for weights in maps]).cpu()
 
 
@@ -103,7 +102,7 @@ def pair_similarities(
         ValueError: If there is no such pair, key or position.
     """
     path = f"decoder.blocks.{len(network.decoder.blocks) - 1}.attention"
-    tokens = sequences(data, [first, second], keys, around).to(_device(network))
+    tokens = sequences(data, [first, second], keys, around).to(device_of(network))
     vectors, others = stream_vectors(network, tokens.flatten(0, 1), [path], LAST)[path].view(2, len(keys), -1)
     return cosines(vectors, others)
 
@@ -169,7 +168,7 @@ def value_similarities(
         raise ValueError(f"values is {list(values)}; expected some that the anchors make of a key")
     groups = [(target.anchor, 1)[: data.anchors] for target in targets]
     rows = [sequences(data, [group], [target.key], around)[0] for group, target in zip(groups, targets, strict=True)]
-    tokens = torch.cat(rows).to(_device(network))
+    tokens = torch.cat(rows).to(device_of(network))
     path = f"decoder.blocks.{len(network.decoder.blocks) - 1}.attention.value"
     place = int(data.positions_of(tokens)[0]) + 1
     vectors = stream_vectors(network, tokens, [path], place)[path]
@@ -188,12 +187,12 @@ def answer_offsets(
         ValueError: If the part has no sequences of the pair.
     """
     tokens = data.part(part).tokens if part in data.parts else torch.zeros(0, data.length, dtype=torch.long)
-    tokens = tokens[(data.pairs_of(tokens) == torch.tensor(pair, device=tokens.device)).all(-1)]
+    tokens = tokens[are_anchors(data.pairs_of(tokens), pair)]
     if not len(tokens):
         raise ValueError(
             f"the part {part!r} has no sequences of the pair {pair}; the parts are {', '.join(data.parts)}"
         )
-    answers = _answers(network, tokens)
+    answers = answers_of(network, tokens).to(tokens.device)
     offsets = answers - data.solutions(tokens).inferential
     offsets = offsets if data.modulus is None else offsets % data.modulus
     told = zip(offsets.tolist(), (answers < len(data.numbers)).tolist(), strict=True)
@@ -218,19 +217,8 @@ def pair_accuracies(network: Network, data: CompositeFunctionDataModule, rows: i
         tokens, answers = map(torch.cat, zip(*(data.part(part) for part in parts if part in data.parts), strict=True))
         pairs, shares = data.pairs_of(tokens), []
         for group in data.groups:
-            its = (pairs == torch.tensor(group, device=pairs.device)).all(-1).nonzero()[:rows, 0]
-            shares.append((_answers(network, tokens[its]) == answers[its]).double().mean())
+            its = are_anchors(pairs, group).nonzero()[:rows, 0]
+            said = answers_of(network, tokens[its])
+            shares.append((said == answers[its].to(said.device)).double().mean())
         tables[name] = torch.stack(shares).view(shape).cpu()
     return tables
-
-
-@torch.no_grad()
-@torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]  # or each size would be compiled
-def _answers(network: Network, tokens: Tensor) -> Tensor:
-    """What a network answers (rows,) to sequences (rows, length)."""
-    there, here = _device(network), tokens.device
-    return torch.cat([network(some.to(there)).argmax(-1).to(here) for some in torch.split(tokens, AT_ONCE)])
-
-
-def _device(network: Network) -> torch.device:
-    return next(network.parameters()).device

@@ -16,19 +16,14 @@ from grok_lightning.data.in_context import SETS
 from grok_lightning.metrics import ExplainedAnswers, ratio_matching
 from grok_lightning.metrics.solvers import UNSOLVED
 from grok_lightning.networks import ArithmeticTransformer, head_outputs, pruned
+from grok_lightning.networks.answers import AT_ONCE, answers_of, device_of
 from grok_lightning.networks.heads import Replacement, check_head
 from grok_lightning.operations import abelian_group
 
-AT_ONCE = 1024
-"""Sequences that pass through a network together."""
 
-
-@torch.no_grad()
-@torch.compiler.set_stance("force_eager")  # type: ignore[untyped-decorator]  # or each size would be compiled
 def predictions(network: ArithmeticTransformer, data: InContextDataModule, tokens: Tensor) -> Tensor:
     """Return what a network answers (rows, examples) in sequences of tokens (rows, length)."""
-    tokens = tokens.to(_device(network))
-    return torch.cat([network(some, data.reads).argmax(-1) for some in torch.split(tokens, AT_ONCE)])
+    return answers_of(network, tokens, data.reads)
 
 
 def accuracy(
@@ -36,7 +31,7 @@ def accuracy(
 ) -> float:
     """Return the share of right answers in one of the sets of a part."""
     rows = _rows(data, which, part)
-    return float((predictions(network, data, rows.tokens) == rows.answers.to(_device(network))).double().mean())
+    return float((predictions(network, data, rows.tokens) == rows.answers.to(device_of(network))).double().mean())
 
 
 def explained(
@@ -150,7 +145,7 @@ def head_vectors(
     """
     block, number = head
     check_head(network, block, number)
-    tokens = queries(data, function, shots, seed).tokens.to(_device(network))
+    tokens = queries(data, function, shots, seed).tokens.to(device_of(network))
     at = slice(3 * shots, 3 * shots + 2)
     written = [head_outputs(network, some, block, at)[:, :, number] for some in torch.split(tokens, AT_ONCE)]
     return torch.cat(written).flatten(1).cpu()
@@ -204,7 +199,3 @@ def _rows(data: InContextDataModule, which: str, part: str) -> Equations:
     rows = data.part(part)
     chosen = rows.at(rows.sets == SETS.index(which))
     return Equations(chosen.tokens, chosen.answers)
-
-
-def _device(network: ArithmeticTransformer) -> torch.device:
-    return next(network.parameters()).device

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from grok_lightning.callbacks.pictures import evaluating
+from grok_lightning.networks.answers import uncompiled
 
 
 def asked(trainer: Trainer, pl_module: LightningModule, part: str) -> Iterator[tuple[Any, Tensor]]:
@@ -20,7 +20,7 @@ def asked(trainer: Trainer, pl_module: LightningModule, part: str) -> Iterator[t
     for batch in data.evaluation_batches(part):
         with (
             evaluating(pl_module),
-            torch.compiler.set_stance("force_eager"),
+            uncompiled(),
             trainer.precision_plugin.forward_context(),
         ):
             logits = network(batch.tokens)  # type: ignore[operator]

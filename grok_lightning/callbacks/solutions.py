@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric
 
 from grok_lightning.callbacks.asking import asked
 from grok_lightning.callbacks.logged import logged
+from grok_lightning.data.anchors import are_anchors
 from grok_lightning.data.composite import UNSEEN
 from grok_lightning.metrics import SolutionShares
 from grok_lightning.metrics.solutions import NAMES
@@ -58,9 +59,10 @@ class SolutionProgress(Callback):
             if not 0 < value <= 1:
                 raise ValueError(f"{name} is {value}; expected a share above 0 and at most 1")
         self.designated = dict(designated or {})
-        if taken := self.designated.keys() & {*NAMES, "solution"}:
+        if taken := self.designated.keys() & {*NAMES, *(f"{name}_best" for name in SOLUTIONS), "solution"}:
             raise ValueError(f"designated: {min(taken)!r} is the name of another share; call the function otherwise")
         self.threshold, self.learned, self.pair = threshold, learned, pair
+        self.tables: dict[str, Tensor] = {}
         self.shares: dict[str, float] = {}
         self.found: dict[str, Any] = {"solution": None}
 
@@ -82,7 +84,7 @@ class SolutionProgress(Callback):
             raise ValueError(f"SolutionProgress: pair is {self.pair!r}; expected an unseen one, {' or '.join(unseen)}")
         for name, function in self.designated.items():
             try:
-                data.mapped(function)
+                self.tables[name] = data.mapped(function)
             except ValueError as error:
                 raise ValueError(f"SolutionProgress: designated.{name}: {error}") from None
 
@@ -138,7 +140,7 @@ class SolutionProgress(Callback):
         """What the network makes of a part, all devices together."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         metric = SolutionShares().to(pl_module.device)
-        tables = {name: data.mapped(function).to(pl_module.device) for name, function in self.designated.items()}
+        tables = {name: table.to(pl_module.device) for name, table in self.tables.items()}
         further = {name: MeanMetric().to(pl_module.device) for name in tables}
         for batch, logits in asked(trainer, pl_module, part):
             chosen = self._asks(data.pairs_of(batch.tokens))
@@ -154,5 +156,4 @@ class SolutionProgress(Callback):
         """Whether each pair (batch, 2) is asked (batch,)."""
         if self.pair is None:
             return torch.ones(len(pairs), dtype=torch.bool, device=pairs.device)
-        wanted = torch.tensor([int(anchor) for anchor in self.pair.split()], device=pairs.device)
-        return (pairs == wanted).all(-1)
+        return are_anchors(pairs, tuple(int(anchor) for anchor in self.pair.split()))

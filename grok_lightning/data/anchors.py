@@ -16,6 +16,11 @@ Values = dict[Anchors, list[int]]
 """What anchors make of each key."""
 
 
+def are_anchors(pairs: Tensor, anchors: Anchors) -> Tensor:
+    """Return whether pairs `(..., anchors)` are certain anchors `(...)`."""
+    return (pairs == torch.tensor(anchors, device=pairs.device)).all(dim=-1)
+
+
 class Solutions(NamedTuple):
     """What a network may have found as the answers of sequences, each as tokens `(...)`.
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from grok_lightning.networks.answers import uncompiled
 from grok_lightning.networks.arguments import require_choice
 from grok_lightning.networks.places import ALL, Places
 from grok_lightning.networks.transformer import ArithmeticTransformer
@@ -51,7 +52,7 @@ def head_outputs(network: ArithmeticTransformer, tokens: Tensor, block: int, at:
     seen: list[Tensor] = []
     handle = attention.output.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
-        with _uncompiled():
+        with uncompiled():
             network(tokens, ALL)
     finally:
         handle.remove()
@@ -79,7 +80,7 @@ def pruned(
     for block, head in heads:
         check_head(network, block, head)
         chosen.setdefault(block, []).append(head)
-    with _uncompiled(), ExitStack() as hooks:
+    with uncompiled(), ExitStack() as hooks:
         for block, its in chosen.items():
             attention = _attention(network, block)
             handle = attention.output.register_forward_pre_hook(_Without(its, attention.head_width, by))
@@ -110,11 +111,6 @@ class _Without:
         columns = self.columns.to(mixed.device)
         kept = torch.zeros_like(mixed) if self.by == "zero" else mixed.mean(0, keepdim=True).expand_as(mixed)
         return mixed.index_copy(-1, columns, kept.index_select(-1, columns))
-
-
-def _uncompiled() -> Any:
-    """What `torch.compile` has made of a network passes hooks by: go without it for a while."""
-    return torch.compiler.set_stance("force_eager")
 
 
 def _attention(network: ArithmeticTransformer, block: int) -> Any:
