@@ -10,8 +10,8 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from grok_lightning.callbacks.cadence import Cadence
-from grok_lightning.callbacks.keeping import keep_figures, thinned, write_table
+from grok_lightning.callbacks.history import History
+from grok_lightning.callbacks.keeping import keep_figures, write_table
 from grok_lightning.complexity import condensed_groups, cosine_by_difference, neuron_similarity, singular_values
 from grok_lightning.figures import (
     cosine_curve,
@@ -75,9 +75,7 @@ class ComplexityProgress(Callback):
         if not 0 < threshold < 1:
             raise ValueError(f"threshold is {threshold}; expected a cosine above 0 and below 1")
         self.matrices, self.threshold = matrices, threshold
-        self.cadence = Cadence(every_n_steps, growth)
-        self.due = 0
-        self.history: dict[int, Tensor] = {}
+        self.history: History[Tensor] = History(every_n_steps, growth)
         self.found: dict[str, float] = {}
         self.chosen: list[str] = []
 
@@ -121,9 +119,8 @@ class ComplexityProgress(Callback):
                 if value.isfinite()
             }
         )
-        if trainer.global_step >= self.due:
-            self.history = thinned(self.history | {trainer.global_step: embedding.spectrum})
-            self.due = self.cadence.beyond(trainer.global_step, self.due)
+        if self.history.is_due(trainer.global_step):
+            self.history.keep(trainer.global_step, embedding.spectrum)
 
     # Not on_train_end, which a run does not come to that was cut short here and is taken up again.
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -151,11 +148,11 @@ class ComplexityProgress(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history, when it is due again, and what was measured last."""
-        return {"history": dict(self.history), "due": self.due, "found": dict(self.found)}
+        return {**self.history.state_dict(), "found": dict(self.found)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the history."""
-        self.history, self.due = dict(state_dict["history"]), state_dict["due"]
+        self.history.load_state_dict(state_dict)
         self.found = dict(state_dict["found"])
 
     def _measure(self, network: nn.Module) -> dict[str, dict[str, Tensor]]:

@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch import Tensor
 
-from grok_lightning.callbacks.cadence import Cadence
-from grok_lightning.callbacks.keeping import keep_figures, thinned
+from grok_lightning.callbacks.history import History
+from grok_lightning.callbacks.keeping import keep_figures
 from grok_lightning.circulants import ORIENTATIONS, OperandSymmetry, symmetry_of
 from grok_lightning.figures import feature_matrices, progress_curves
 from grok_lightning.metrics import AgopCorrelation, CirculantDeviation, FeatureAlignment
@@ -49,9 +49,7 @@ class FeatureProgress(Callback):
             near = get_close_matches(str(matrix), get_args(Matrix), n=1, cutoff=0)[0]
             raise ValueError(f"matrix is {matrix!r}; expected features or agop, did you mean {near!r}?")
         self.matrix, self.operation = matrix, operation
-        self.cadence = Cadence(every_n_steps, growth)
-        self.due = 0
-        self.history: dict[int, Tensor] = {}
+        self.history: History[Tensor] = History(every_n_steps, growth)
         self.newest: tuple[int, Tensor] | None = None
         self.orientation: str | None = None
         self.symmetry: OperandSymmetry | None = None
@@ -78,7 +76,8 @@ class FeatureProgress(Callback):
         matrix, device = features if root is None else root, features.device
         measured = CirculantDeviation(self._group, network.vocabulary_size).to(device)(matrix)
         self.newest = trainer.global_step, matrix.detach().cpu().clone()
-        self._keep(*self.newest)
+        if self.history.is_due(trainer.global_step):
+            self.history.keep(*self.newest)
         if root is not None:
             measured |= AgopCorrelation().to(device)(features, root)
         if measured["deviation"].isfinite():
@@ -106,11 +105,11 @@ class FeatureProgress(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history, and when it is due again."""
-        return {"history": dict(self.history), "due": self.due, "orientation": self.orientation}
+        return {**self.history.state_dict(), "orientation": self.orientation}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the history."""
-        self.history, self.due = dict(state_dict["history"]), state_dict["due"]
+        self.history.load_state_dict(state_dict)
         self.orientation = state_dict["orientation"]
 
     @property
@@ -125,13 +124,6 @@ class FeatureProgress(Callback):
         if self.matrix == "features":
             return features, None
         return features, matrix_power(network.agop(datamodule.part("train").tokens).detach(), 0.5)
-
-    def _keep(self, step: int, matrix: Tensor) -> None:
-        if step < self.due:
-            return
-        self.history[step] = matrix
-        self.due = self.cadence.beyond(step, self.due)
-        self.history = thinned(self.history)
 
     def _draw(self, trainer: Trainer, network: Network) -> None:
         folder = Path(trainer.default_root_dir)

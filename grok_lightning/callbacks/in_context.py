@@ -8,9 +8,9 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from torch import Tensor, nn
 
 from grok_lightning import in_context
-from grok_lightning.callbacks.cadence import Cadence
+from grok_lightning.callbacks.history import History
 from grok_lightning.callbacks.in_context_pictures import SET_NAMES, network_pictures, shot_picture
-from grok_lightning.callbacks.keeping import keep_figures, thinned, write_table
+from grok_lightning.callbacks.keeping import keep_figures, write_table
 from grok_lightning.callbacks.pictures import evaluating
 from grok_lightning.data import LinearInContextDataModule
 from grok_lightning.data.in_context import SETS, require_sequences
@@ -41,9 +41,7 @@ class InContextProgress(Callback):
     """
 
     def __init__(self, every_n_steps: int = 1, growth: float = 1.0) -> None:
-        self.cadence = Cadence(every_n_steps, growth)
-        self.due = 0
-        self.history: dict[int, Tensor] = {}
+        self.history: History[Tensor] = History(every_n_steps, growth)
         self.explained: dict[str, Tensor] = {}
 
     def check_run(self, network: nn.Module, datamodule: LightningDataModule | None) -> None:
@@ -61,13 +59,13 @@ class InContextProgress(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the accuracy by shots where that is due."""
         step = trainer.global_step
-        if trainer.sanity_checking or trainer.state.fn != "fit" or (step < self.due and step != trainer.max_steps):
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        if not (self.history.is_due(step) or step == trainer.max_steps):
             return
         measure: Any = pl_module.measure("val", "shots")  # type: ignore[operator]
         with measure.sync_context():
-            self.history[step] = measure.accuracy_by_shots().cpu()
-        self.due = self.cadence.beyond(step, self.due)
-        self.history = thinned(self.history)
+            self.history.keep(step, measure.accuracy_by_shots().cpu())
 
     # Not on_train_end, which a run does not come to that was cut short here and is taken up again.
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -105,11 +103,11 @@ class InContextProgress(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history, and when it is due again."""
-        return {"history": dict(self.history), "due": self.due}
+        return self.history.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the history."""
-        self.history, self.due = dict(state_dict["history"]), state_dict["due"]
+        self.history.load_state_dict(state_dict)
 
     def _history_rows(self) -> list[list[Any]]:
         return [

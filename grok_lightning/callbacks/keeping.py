@@ -1,27 +1,14 @@
-"""What callbacks keep of a run: histories that stay small, tables and pictures in its folder."""
+"""What callbacks leave in the folder of a run: tables and pictures."""
 
 import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lightning.pytorch import Trainer
 from matplotlib.figure import Figure
 
 from grok_lightning.callbacks.pictures import figure_writers
-
-Kept = TypeVar("Kept")
-
-LARGEST_HISTORY = 64
-"""Steps in a history at most: when there are more, every second one goes."""
-
-
-def thinned(history: dict[int, Kept]) -> dict[int, Kept]:
-    """Return a history by step, without every second entry if there are more than 64; the first and last stay."""
-    if len(history) <= LARGEST_HISTORY:
-        return history
-    *others, last = sorted(history)
-    return {step: history[step] for step in [*others[::2], last]}
 
 
 def write_table(path: Path, header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> None:

@@ -313,11 +313,10 @@ def test_an_interrupted_run_has_the_tables_and_results_of_an_uninterrupted_one(t
 def test_a_run_that_measures_nothing_more_keeps_what_was_found():
     progress, resumed = ComplexityProgress(), ComplexityProgress()
     assert progress.results() == {}
-    progress.found, progress.history, progress.due = {"condensed": 0.5}, {0: torch.ones(2)}, 7
+    progress.found = {"condensed": 0.5}
+    progress.history.keep(0, torch.ones(2))
     resumed.load_state_dict(progress.state_dict())
-    assert (resumed.results(), list(resumed.history), resumed.due) == ({"condensed": 0.5}, [0], 7)
-    progress.history[7] = torch.ones(2)
-    assert list(resumed.history) == [0]
+    assert (resumed.results(), list(resumed.history)) == ({"condensed": 0.5}, [0])
 
 
 def test_validating_afterwards_changes_nothing(train, tmp_path):

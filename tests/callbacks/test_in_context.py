@@ -8,8 +8,6 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger
 from matplotlib.figure import Figure
@@ -154,30 +152,6 @@ def evaluate(progress, step, fn="fit", sanity_checking=False, max_steps=-1):
     state = SimpleNamespace(fn=fn)
     trainer = SimpleNamespace(global_step=step, state=state, sanity_checking=sanity_checking, max_steps=max_steps)
     progress.on_validation_epoch_end(trainer, SimpleNamespace(measure=lambda part, what: measured(step)))
-
-
-def test_a_history_that_is_too_long_loses_every_second_one_but_the_last():
-    progress = InContextProgress()
-    for step in range(64):
-        evaluate(progress, step)
-    assert list(progress.history) == [*range(64)]
-    evaluate(progress, 64)
-    assert list(progress.history) == [*range(0, 64, 2), 64]
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.lists(st.integers(1, 1000), min_size=65, max_size=300, unique=True).map(sorted))
-def test_a_history_is_never_too_long_and_ends_with_the_last(steps):
-    progress = InContextProgress()
-    for step in steps:
-        evaluate(progress, step)
-        assert 33 <= len(progress.history) <= 64 or step < steps[64]
-        assert max(progress.history) == step
-    assert min(progress.history) == steps[0]
-    assert progress.history.keys() <= set(steps)
-    for step, by_shots in progress.history.items():
-        assert by_shots.shape == (4, 64)
-        assert by_shots.sum(1).tolist() == [step % 65] * 4
 
 
 def test_what_is_not_training_is_not_kept():
@@ -419,14 +393,6 @@ def test_a_run_resumed_after_its_last_step_is_shown_too(train_in, tmp_path):
     assert resumed.results() == whole.results() != {}
     for name in ("shots.csv", "explained.csv"):
         assert (folders[1] / name).read_text() == (folders[0] / name).read_text()
-
-
-def test_a_state_is_a_copy():
-    progress, resumed = InContextProgress(), InContextProgress()
-    evaluate(progress, 3)
-    resumed.load_state_dict(progress.state_dict())
-    evaluate(progress, 4)
-    assert (list(resumed.history), resumed.due) == ([3], 4)
 
 
 ON_A_GPU = pytest.param("gpu", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))

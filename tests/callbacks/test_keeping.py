@@ -1,22 +1,11 @@
-"""What callbacks keep: thinned histories, tables and pictures."""
+"""What callbacks leave in the folder of a run: tables and pictures."""
 
 import csv
 from types import SimpleNamespace
 
 from matplotlib.figure import Figure
 
-from grok_lightning.callbacks.keeping import keep_figures, thinned, write_table
-
-
-def test_a_history_of_more_than_64_steps_loses_every_second_one_but_the_ends():
-    assert thinned({}) == {}
-    full = {5 * step: f"{step}" for step in range(64)}
-    assert thinned(full) == full
-    longer = thinned(full | {400: "last"})
-    assert list(longer) == [*range(0, 320, 10), 400]
-    assert all(longer[step] == full[step] for step in list(longer)[:-1])
-    even = thinned(full | {400: "", 401: "last"})
-    assert list(even) == [*range(0, 320, 10), 400, 401]
+from grok_lightning.callbacks.keeping import keep_figures, write_table
 
 
 def test_a_table_is_written_where_there_is_no_folder_yet(tmp_path):
