@@ -114,11 +114,15 @@ def order_of(vectors: Tensor) -> Tensor:
         vectors: The vectors of consecutive numbers (numbers, width).
 
     Returns:
-        The correlation () over all pairs; NaN where there are fewer than three numbers, or all distances are equal.
+        The correlation () over all pairs, in which distances that are equal up to rounding are equal; NaN where there
+        are fewer than three numbers, or all distances are equal.
     """
     table = _table(vectors)
     first, second = torch.triu_indices(len(table), len(table), 1, device=table.device)
-    return rank_correlation(second - first, F.pdist(table))
+    distances = F.pdist(table)
+    if len(distances) and distances.max() > 0:
+        distances = (distances / distances.max()).round(decimals=9)
+    return rank_correlation(second - first, distances)
 
 
 def cosine_by_difference(vectors: Tensor) -> Tensor:

@@ -191,7 +191,8 @@ def test_the_order_is_that_of_all_pairs(count, width, seed):
 
 def test_numbers_on_a_line_are_in_order_and_shuffled_ones_are_not():
     line = torch.arange(40.0)[:, None] * torch.tensor([[3.0, 0.0, 4.0]])
-    assert order_of(line).item() == pytest.approx(1)
+    for spacing in (1, 0.1, 1 / 3):  # distances that are equal but for rounding
+        assert order_of(spacing * line.double()).item() == pytest.approx(1, abs=1e-12)
     shuffled = [order_of(line[permutation(40, seed)]).item() for seed in range(20)]
     assert abs(np.mean(shuffled)) < 0.1
     turn = 2 * math.pi * torch.arange(40) / 40
@@ -201,6 +202,12 @@ def test_numbers_on_a_line_are_in_order_and_shuffled_ones_are_not():
 def test_too_few_numbers_have_no_order():
     assert order_of(torch.randn(2, 3)).isnan()
     assert order_of(torch.eye(3)).isnan()  # all distances are equal
+    assert order_of(torch.ones(4, 2)).isnan()
+
+
+@given(seeds)
+def test_vectors_that_are_equally_far_apart_have_no_order(seed):
+    assert order_of(torch.linalg.qr(gaussian(20, 20, seed).double()).Q).isnan()
 
 
 @given(st.integers(1, 15), st.integers(1, 5), seeds)

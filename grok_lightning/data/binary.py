@@ -35,7 +35,9 @@ class BinaryOperationDataModule(EquationDataModule):
         layout: Tokens of an equation. Furuta et al. (2402.16726) leave out "=", Gromov (2301.02679) the operator too.
         batch_size: Equations of one optimiser step over all devices; null for the whole training set.
         commutative_augmentation: For each (a, b) of a batch also train on (b, a), with the same answer (Park et al.
-            2405.16658, table 1). The batch doubles. Refused where (b, a) has another answer.
+            2405.16658, table 1). The batch doubles. Refused where (b, a) has another answer, by the operation or
+            by `wrong_answers`. A held-out pair whose mirror image is trained on is trained on too, unless the split is
+            unordered.
         unordered_split: Keep (a, b) and (b, a) in the same part, so that no held-out pair is seen turned around.
         wrong_answers: Label noise: number of training rows whose answer is replaced by a wrong one.
         train_tokens: Elements that may be operands of training equations, as in `{first: 80}`; null for all. Answers
@@ -76,6 +78,11 @@ class BinaryOperationDataModule(EquationDataModule):
         self.train_tokens = train_tokens
         if commutative_augmentation and not torch.equal(self.values, self.values.T):
             raise ValueError(f"commutative_augmentation is for commutative operations; {operation} is not commutative")
+        if commutative_augmentation and wrong_answers:
+            raise ValueError(
+                f"wrong_answers is {wrong_answers}, but commutative_augmentation would train on (b, a) with the right "
+                "and the wrong answer: leave out one of them"
+            )
         self.part_of_row = self._split()
         trained = int((self.part_of_row == 0).sum())
         if not 0 <= wrong_answers <= trained:

@@ -105,7 +105,13 @@ class SampledEquationDataModule(EquationDataModule):
         """Return the next rows of an order that a part asks for."""
         fraction, key = self.fractions[part], f"{part}_fraction"
         if isinstance(fraction, float):
-            rows = reader.take(part_size(key, fraction, available))
+            wanted = part_size(key, fraction, available)
+            rows = reader.take(wanted)
+            if len(rows) < wanted:
+                raise ValueError(
+                    f"{key} is {fraction}, {wanted} of {available} assignments, but only {len(rows)} are left for it: "
+                    "lower it, or what the other parts take"
+                )
             rows = rows[self._has_answer(rows)]
         else:
             rows = reader.take(VERDICT_ROWS if fraction is None else fraction, self._has_answer)

@@ -259,6 +259,8 @@ def test_augmentation_doubles_a_batch_with_turned_pairs_and_the_same_answers():
 def test_augmentation_is_refused_where_it_would_lie():
     with pytest.raises(ValueError, match="sub is not commutative"):
         build("sub", commutative_augmentation=True)
+    with pytest.raises(ValueError, match=r"wrong_answers is 5.*leave out one of them"):
+        build("add", wrong_answers=5, commutative_augmentation=True)
     assert build("compose(2)", None, commutative_augmentation=True).commutative_augmentation
 
 

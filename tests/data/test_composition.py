@@ -184,6 +184,10 @@ def test_samples_are_uniform():
         ({"train_fraction": 0}, "train_fraction is 0, which leaves none of the 125 assignments"),
         ({"train_fraction": 0.001}, "train_fraction is 0.001, which leaves none of the 125 assignments"),
         ({"val_fraction": 100}, "val_fraction is 100, but only 63 equations that have an answer are left for it"),
+        (
+            {"val_fraction": 0.7, "test_fraction": 0.7},
+            "test_fraction is 0.7, 44 of 63 assignments, but only 19 are left for it: lower it, or what the other",
+        ),
         ({"val_fraction": 1.5}, "val_fraction is 1.5"),
         ({"train_fraction": 1.0}, "val_fraction is 0.5, which leaves none of the 0 assignments"),
         (
