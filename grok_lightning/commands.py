@@ -21,7 +21,7 @@ from grok_lightning.chain.choice import Choice
 from grok_lightning.chain.evaluate import EvaluateCommand, evaluate_run
 from grok_lightning.chain.faults import ChainError, RecipeError, nearest
 from grok_lightning.chain.folders import RunIndex
-from grok_lightning.chain.interruption import heed_signals
+from grok_lightning.chain.interruption import heed_signals, is_requeued
 from grok_lightning.chain.launcher import complete_environment
 from grok_lightning.chain.locks import report_lock
 from grok_lightning.chain.over_seeds import save_all_over_seeds
@@ -100,7 +100,7 @@ def fit(recipe: Recipe, options: FitOptions) -> int:
         return 0
     trainer = RunCLI(runs[0].config, folder=options.root).trainer
     with joined_processes(trainer, options.arguments) as processes, heed_signals() as interruption:
-        place = Place(recipe.name, options.root, Path(), options.fresh)
+        place = Place(recipe.name, options.root, Path(), options.fresh and not is_requeued())
         taker = Taker(place, processes, interruption, Screen(make_console(quiet=not processes.leads)))
         walk = Walk(recipe, taker)
         try:
@@ -121,7 +121,7 @@ def _walk(walk: Walk, runs: Sequence[Run], team: Team) -> int:
         with hire(team, waiting, walk.taker) as crew:
             walk.go(waiting, crew)
     except StageInterrupted as error:
-        walk.taker.screen.print(f"{error}; the same command goes on from there")
+        walk.taker.screen.print(f"{error}; {walk.taker.place.again} goes on from there")
         interruption = walk.taker.interruption
         interruption.signal = walk.taker.processes.first(interruption.signal)
         if walk.taker.processes.leads:

@@ -510,6 +510,29 @@ def test_own_operation_and_network_by_import_path(lightning, write_recipe, user_
     ]
 
 
+def test_runs_of_an_edited_operation_are_trained_anew_and_old_ones_no_longer_opened(
+    lightning, write_recipe, user_module, tmp_path, monkeypatch
+):
+    path = write_recipe(("operation: sub", f"operation: {user_module}.plus_twice"))
+    assert lightning("fit", "-c", path, "--tiny").code == 0
+    assert lightning("fit", "-c", path, "--tiny").out.count("reused from") == 2
+    (tmp_path / f"{user_module}.py").write_text(USER_MODULE.replace("2 * y", "2 * y * y"))
+    sys.modules.pop(user_module)  # as in a new process
+    monkeypatch.setattr(
+        registry, "_REGISTRY", {name: op for name, op in registry._REGISTRY.items() if "twice" not in name}
+    )
+    code, out, _ = lightning("fit", "-c", path, "--tiny")
+    assert code == 0
+    assert "first, seed 0: finished before" in out
+    assert "second, seed 0: ended at step" in out
+    second = tmp_path / "logs/chain/run_001/second/seed_0"
+    assert not second.is_symlink()
+    assert lightning("test", second).code == 0
+    code, _, err = lightning("test", tmp_path / "logs/chain/run_000/second/seed_0")
+    assert code == 2
+    assert "its data are no longer those it was trained on" in err
+
+
 def test_a_fault_in_a_users_module_is_named(lightning, write_recipe, user_module):
     path = write_recipe(("operation: sub", f"operation: {user_module}.plus_twic"))
     code, _, err = lightning("fit", "-c", path)

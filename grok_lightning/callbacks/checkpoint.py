@@ -83,7 +83,7 @@ class RunCheckpoint(Checkpoint):
     def _save_if_due(self, trainer: Trainer) -> None:
         step = trainer.global_step
         interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted(), all=False)
-        last = step == trainer.max_steps or trainer.should_stop
+        last = step == trainer.max_steps or (trainer.should_stop and trainer.fit_loop._can_stop_early)
         if last or interrupted or step - self.saved_at >= self.every_n_steps:
             self._save(trainer)
         if interrupted and not last:

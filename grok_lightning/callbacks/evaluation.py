@@ -3,6 +3,7 @@
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from grok_lightning.callbacks.cadence import Cadence
 
@@ -11,6 +12,8 @@ NEVER = 2**62
 
 class Evaluation(Callback):
     """Runs Lightning's validation loop at step 0, on a cadence in optimiser steps, and at the last step.
+
+    Lightning's own `EarlyStopping` and `ModelCheckpoint` look at these evaluations.
 
     Args:
         every_n_steps: Smallest number of steps between evaluations.
@@ -26,9 +29,16 @@ class Evaluation(Callback):
         self.off_cadence = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a second cadence."""
-        if stage == "fit":
-            self.check(trainer)
+        """Refuse a second cadence, and let the callbacks that go by evaluations see them."""
+        if stage != "fit":
+            return
+        self.check(trainer)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            # By default both wait for the end of an epoch, and this one lasts as long as the run.
+            if isinstance(callback, EarlyStopping):
+                callback._check_on_train_epoch_end = False
+            elif isinstance(callback, ModelCheckpoint):
+                callback._save_on_train_epoch_end = False
 
     @staticmethod
     def check(trainer: Trainer) -> None:

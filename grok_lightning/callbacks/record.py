@@ -2,6 +2,7 @@
 
 import math
 import time
+from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -9,7 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class RunRecord(Callback):
     """Keeps the last value of every logged metric and splits time into training and evaluation.
 
-    Both survive an interruption: they are part of the checkpoint.
+    An evaluation lasts until training goes on: what other callbacks do with it, drawing and saving, belongs to it. Both
+    survive an interruption: they are part of the checkpoint.
 
     Results: every logged metric under its name with `_` for `/` (`val_accuracy`), and `steps`, the optimiser steps
     taken.
@@ -22,14 +24,15 @@ class RunRecord(Callback):
         self.metrics: dict[str, float] = {}
         self.steps = 0
         self.before = {"training": 0.0, "evaluation": 0.0}
-        self.started: float | None = None
-        self.evaluation_started = 0.0
+        self.doing: str | None = None
+        self.since = 0.0
 
     @property
     def seconds(self) -> dict[str, float]:
         """Seconds of training and evaluation so far, over all sessions of the run."""
-        running = 0.0 if self.started is None else time.perf_counter() - self.started
-        return {**self.before, "training": self.before["training"] + running}
+        if self.doing is None:
+            return dict(self.before)
+        return {**self.before, self.doing: self.before[self.doing] + time.perf_counter() - self.since}
 
     def results(self) -> dict[str, float | int]:
         """Return the last metrics and the number of steps."""
@@ -37,30 +40,31 @@ class RunRecord(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self.started = time.perf_counter()
+        self._turn_to("training")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Go back from evaluation to training."""
+        if self.doing == "evaluation":
+            self._turn_to("training")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
         self._note_step(trainer)
-        self._stop()
+        self._turn_to(None)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Stop the clock."""
-        self._stop()
+        self._turn_to(None)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the evaluation's time from the training's."""
-        self.evaluation_started = time.perf_counter()
+        if self.doing is not None:
+            self._turn_to("evaluation")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the metrics of an evaluation."""
-        if trainer.sanity_checking:
-            return
-        took = time.perf_counter() - self.evaluation_started
-        self.before["evaluation"] += took
-        if self.started is not None:
-            self.started += took
-        self._note(trainer)
+        if not trainer.sanity_checking:
+            self._note(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the metrics of the test part."""
@@ -89,5 +93,9 @@ class RunRecord(Callback):
     def _note_step(self, trainer: Trainer) -> None:
         self.steps = max(self.steps, trainer.global_step)
 
-    def _stop(self) -> None:
-        self.before, self.started = self.seconds, None
+    def _turn_to(self, what: Literal["training", "evaluation"] | None) -> None:
+        """Let the clock run for something else, or stop it."""
+        now = time.perf_counter()
+        if self.doing is not None:
+            self.before[self.doing] += now - self.since
+        self.doing, self.since = what, now

@@ -1,5 +1,6 @@
 """One run's config becomes data module, module and Trainer, by LightningCLI."""
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 
 from grok_lightning.chain.launcher import launch_options
 from grok_lightning.chain.merge import Config
+from grok_lightning.chain.weights import tensor_digest
 
 DEFAULT_MAX_STEPS = 100_000
 """The papers' longest runs; a run that says nothing stops there."""
@@ -45,7 +47,8 @@ class RunCLI(LightningCLI):
         loggers: Loggers beside the config's own.
 
     Raises:
-        ValueError: If the config does without checkpoints, or whatever a constructor finds wrong with its arguments.
+        ValueError: If the config does without checkpoints or names a folder, or whatever a constructor finds wrong with
+            its arguments.
     """
 
     def __init__(
@@ -70,6 +73,8 @@ class RunCLI(LightningCLI):
         trainer: dict[str, Any] = dict(self._get(self.config_init, "trainer", default={}))
         if trainer["enable_checkpointing"] is False:
             raise ValueError("trainer.enable_checkpointing: a run needs its checkpoint, to resume from")
+        if trainer["default_root_dir"] is not None:
+            raise ValueError("trainer.default_root_dir: runs lie below the log folder; give --log_dir instead")
         own = [logger for logger in as_list(trainer["logger"]) if isinstance(logger, Logger)]
         trainer["logger"] = [*self.chain_loggers, *own] or False
         trainer["callbacks"] = self._callbacks(as_list(trainer["callbacks"]), trainer["enable_progress_bar"] is False)
@@ -115,3 +120,16 @@ def data_sizes(datamodule: LightningDataModule | None) -> dict[str, int]:
     """Return the sizes of the parts of the data, where it tells them."""
     sizes = getattr(datamodule, "sizes", None)
     return dict(sizes()) if callable(sizes) else {}
+
+
+def describe_data(datamodule: LightningDataModule | None) -> dict[str, Any]:
+    """Return the sizes of the parts of data that are set up and a hash of what is in them, where it tells them."""
+    parts = getattr(datamodule, "parts", None)
+    if not isinstance(parts, dict) or not all(map(_is_tensors, parts.values())):
+        return dict(data_sizes(datamodule))
+    digests = {name: [tensor_digest(tensor) for tensor in part] for name, part in sorted(parts.items())}
+    return {**data_sizes(datamodule), "hash": hashlib.sha256(str(digests).encode()).hexdigest()[:16]}
+
+
+def _is_tensors(part: Any) -> bool:
+    return isinstance(part, tuple) and all(isinstance(item, torch.Tensor) for item in part)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
-from grok_lightning.chain.build import RunCLI, connect
+from grok_lightning.chain.build import RunCLI, connect, describe_data
 from grok_lightning.chain.faults import ChainError
 from grok_lightning.chain.manifest import read_manifest
 from grok_lightning.chain.merge import read_config
@@ -18,8 +18,15 @@ from grok_lightning.networks import load_tensors, network_of
 
 EvaluateCommand = Literal["validate", "test", "predict"]
 ANSWERS_FILE = "answers.csv"
-ALONE = {"logger": False, "callbacks": None, "devices": 1, "num_nodes": 1, "strategy": "auto"}
-"""Options of a Trainer that evaluates: it logs nothing, and its sums do not depend on the number of devices."""
+ALONE = {
+    "logger": False,
+    "callbacks": None,
+    "accelerator": "auto",
+    "devices": 1,
+    "num_nodes": 1,
+    "strategy": "auto",
+}
+"""Options of a Trainer that evaluates: it logs nothing, on any machine, and its sums do not depend on the devices."""
 
 
 def open_run(folder: Path, which: str = "last") -> RunCLI:
@@ -30,7 +37,7 @@ def open_run(folder: Path, which: str = "last") -> RunCLI:
         which: `last`; or `best`, those that the callback `BestWeights` kept.
 
     Raises:
-        ChainError: If the folder is no finished run, or keeps no best weights.
+        ChainError: If the folder is no finished run, keeps no best weights, or its data have become others.
     """
     manifest = read_manifest(folder)
     if manifest is None:
@@ -41,6 +48,11 @@ def open_run(folder: Path, which: str = "last") -> RunCLI:
     config["trainer"] = {**config["trainer"], **ALONE}
     cli = RunCLI(config, folder)
     connect(cli.model, cli.datamodule)
+    if manifest.data.get("hash") not in (None, describe_data(cli.datamodule).get("hash")):
+        raise ChainError(
+            f"{folder}: its data are no longer those it was trained on; has the code of an operation or a data module "
+            "been changed since? Undo that, or train it again with `lightning fit`"
+        )
     weights = read_weights(folder, which)
     load_tensors(network_of(cli.model), weights.tensors, strict=True)
     return cli

@@ -2,6 +2,11 @@
 
 import hashlib
 import json
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from grok_lightning.chain.build import as_list
@@ -28,6 +33,10 @@ IGNORED_BY_FINGERPRINT = {
 """Keys that change rounding or display only, so that a run is found again whatever they say."""
 IGNORED_OF_MODELS = {"InContextTask": ("accumulate", "compiled")}
 """The same for arguments of a module, by the name of its class."""
+IMPORT_PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
+VERSIONED = (Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")))
+PACKAGES = {"site-packages", "dist-packages"}
+"""Folders, and names of folders, of code that has a version."""
 
 
 def decisive(config: Config) -> Config:
@@ -44,9 +53,40 @@ def decisive(config: Config) -> Config:
     return {**config, "trainer": {**trainer, "callbacks": kept}}
 
 
+def own_code(config: Config) -> dict[str, str]:
+    """Return a hash of the file of each module that a config names by import path and that has no version: a user's.
+
+    An operation or a network that was edited makes other runs than before. Callbacks do not count: a run that one of
+    them has stopped can go on once it is mended.
+    """
+    named = (name for text in _texts(_without(config, ("trainer",))) for name in IMPORT_PATH.findall(text))
+    files = {module: path for name in named for module, path in _own_file(name)}
+    return {module: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for module, path in sorted(files.items())}
+
+
 def digest(content: Any) -> str:
     """Return a hash of plain data."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _texts(config: Any) -> Iterator[str]:
+    """Yield every text in a config."""
+    if isinstance(config, str):
+        yield config
+    elif isinstance(config, dict | list | tuple):
+        for item in config.values() if isinstance(config, dict) else config:
+            yield from _texts(item)
+
+
+def _own_file(name: str) -> Iterator[tuple[str, Path]]:
+    """Yield the module that an import path leads into, with its file, if it is loaded and a user's own."""
+    while name and name not in sys.modules:
+        name = name.rpartition(".")[0]
+    file = getattr(sys.modules.get(name), "__file__", None)
+    path = Path(file or "").resolve()
+    is_versioned = PACKAGES & set(path.parts) or any(path.is_relative_to(folder) for folder in VERSIONED)
+    if path.is_file() and not is_versioned:
+        yield name, path
 
 
 def _class_name(spec: Any) -> str:

@@ -15,13 +15,14 @@ from grok_lightning.chain.manifest import Manifest, all_manifests, read_manifest
 from grok_lightning.chain.merge import Config, parse_yaml, read_config
 from grok_lightning.chain.plan import Run
 from grok_lightning.chain.recipe import Recipe, dump_recipe
+from grok_lightning.chain.weights import WEIGHTS_FILE
 
 RECIPE_FILE = "recipe.yaml"
 LATEST_FILE = "latest"
 
 
 def enter_recipe_folder(root: Path, recipe: Recipe, runs: Sequence[Run], fresh: bool) -> Path:
-    """Return the folder of a resolved recipe: the one it had before, or the next number.
+    """Return the folder of a resolved recipe: the one it had before, the latest and fullest of several, or a new one.
 
     Args:
         root: Log folder.
@@ -37,7 +38,7 @@ def enter_recipe_folder(root: Path, recipe: Recipe, runs: Sequence[Run], fresh: 
         home.mkdir(parents=True, exist_ok=True)
         before = sorted(home.glob("run_[0-9]*"), key=_number, reverse=True)
         same = [] if fresh else [folder for folder in before if _is_same(folder, recipe, runs)]
-        folder = same[0] if same else home / f"run_{max(map(_number, before), default=-1) + 1:03d}"
+        folder = max(same, key=_values) if same else home / f"run_{max(map(_number, before), default=-1) + 1:03d}"
         folder.mkdir(exist_ok=True)
         write_atomically(folder / RECIPE_FILE, dump_recipe(recipe))
         write_atomically(home / LATEST_FILE, f"{folder.name}\n")
@@ -64,7 +65,7 @@ class RunIndex:
     @cached_property
     def by_fingerprint(self) -> dict[str, Path]:
         """Folders of the finished runs."""
-        return {m.fingerprint: folder for folder, m in reversed(self.runs) if m.status == "finished"}
+        return {m.fingerprint: folder for folder, m in reversed(self.runs) if is_finished(folder, m)}
 
     def finished(self, fingerprint: str) -> Path | None:
         """Return the folder of a finished run with this fingerprint."""
@@ -79,12 +80,17 @@ class RunIndex:
             (manifest.max_steps, folder)
             for folder, manifest in self.runs
             if manifest.lineage == run.lineage
-            and manifest.status == "finished"
+            and is_finished(folder, manifest)
             and 0 < manifest.max_steps < run.max_steps
             and manifest.results.get("steps") == manifest.max_steps
             and passes_through(folder, manifest.max_steps)
         ]
         return max(candidates, default=(0, None))[1]
+
+
+def is_finished(folder: Path, manifest: Manifest | None) -> bool:
+    """Say whether a run is finished, and still has the weights that others may take from it."""
+    return manifest is not None and manifest.status == "finished" and (folder / WEIGHTS_FILE).is_file()
 
 
 def link_run(place: Path, target: Path) -> None:
@@ -99,16 +105,29 @@ def _number(folder: Path) -> int:
     return int(digits) if digits.isdigit() else -1
 
 
+def _values(folder: Path) -> int:
+    """Return how many values the varied keys have in a folder's recipe."""
+    return sum(len(values) for values in read_config(folder / RECIPE_FILE).get(VARY, {}).values())
+
+
 def _is_same(folder: Path, recipe: Recipe, runs: Sequence[Run]) -> bool:
-    """Say whether a folder holds the stages of this recipe, whatever is displayed of them and how often they run."""
+    """Say whether a folder holds the stages of this recipe, whatever is displayed of them and how often they run.
+
+    Of a key that varies this recipe has all values that are in the folder: its report leaves out none of them.
+    """
     try:
         written = read_config(folder / RECIPE_FILE)
         manifests = [(run, read_manifest(folder / run.folder_name)) for run in runs]
     except ChainError:  # not a folder of ours, or no longer
         return False
-    if _decisive(written) != _decisive(parse_yaml(dump_recipe(recipe))):
+    ours = parse_yaml(dump_recipe(recipe))
+    if _decisive(written) != _decisive(ours) or not _is_within(written.get(VARY, {}), ours.get(VARY, {})):
         return False
     return all(manifest is None or manifest.fingerprint == run.fingerprint for run, manifest in manifests)
+
+
+def _is_within(axes: Config, others: Config) -> bool:
+    return all(value in others[key] for key, values in axes.items() for value in values)
 
 
 def _decisive(recipe: Config) -> list[tuple[str, Any]]:

@@ -68,6 +68,11 @@ class Interruption(Callback):
         self.signal = signal.Signals(number)
 
 
+def is_requeued() -> bool:
+    """Say whether SLURM has started this job before: it goes on then, also where it was to start over."""
+    return int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
+
+
 @contextmanager
 def heed_signals() -> Iterator[Interruption]:
     """Note Ctrl-C, SIGTERM and SIGUSR1 instead of dying of them; the earlier handlers come back at the end."""

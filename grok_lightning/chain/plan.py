@@ -7,7 +7,7 @@ from typing import Any
 from grok_lightning.callbacks import BestWeights
 from grok_lightning.chain.build import RunCLI, connect, data_sizes
 from grok_lightning.chain.faults import ChainError, Fault, RecipeError
-from grok_lightning.chain.fingerprint import decisive, digest
+from grok_lightning.chain.fingerprint import decisive, digest, own_code
 from grok_lightning.chain.launcher import check_processes, spare_devices
 from grok_lightning.chain.manifest import package_versions
 from grok_lightning.chain.merge import Config
@@ -80,7 +80,9 @@ class Run:
 
     def _identity(self) -> dict[str, Any]:
         transfers = [[d.fingerprint, *d.spec.decisive] for d in self.donors]
-        return {"config": decisive(self.typed), "transfers": transfers, "versions": package_versions()}
+        config, code = decisive(self.typed), own_code(self.typed)
+        versions = {**package_versions(), **code}
+        return {"config": config, "transfers": transfers, "versions": versions}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from grok_lightning.chain.axes import OVERRIDE_KEYS, VARY, Axis, merge_vary, read_axes
+from grok_lightning.chain.axes import OVERRIDE_KEYS, VARY, Axis, merge_vary, overridden_axes, read_axes
 from grok_lightning.chain.faults import ChainError, Fault, RecipeError, nearest, shown
 from grok_lightning.chain.merge import Config, dump_yaml, expand, nest, overlay, parse_yaml, read_config, spell_out
 from grok_lightning.chain.schema import KnownBlocks, config_faults
@@ -93,16 +93,19 @@ def load_recipe(path: Path, overrides: Sequence[Override] = (), tiny: bool = Fal
     bodies = _override(bodies, [item for item in overrides if not _varies(item)], faults)
     for key, value in filter(_varies, overrides):
         vary = merge_vary(vary, nest(key.split(".")[1:], value), f"--{VARY}", faults)
-    return _resolve(path, bodies, vary, faults)
+    return _resolve(path, bodies, vary, faults, [key for key, _ in overrides])
 
 
-def _resolve(path: Path, bodies: dict[str, Config], vary: Any, faults: list[Fault]) -> Recipe:
+def _resolve(
+    path: Path, bodies: dict[str, Config], vary: Any, faults: list[Fault], overridden: Sequence[str] = ()
+) -> Recipe:
     """Return a recipe whose stages are typed, at every point of its grid.
 
     Raises:
         RecipeError: If there is a fault.
     """
     axes = read_axes(vary, list(bodies), faults)
+    faults += overridden_axes(overridden, axes, list(bodies))
     variants = vary_stages(bodies, axes, faults)
     read = [read_stage(variant.base, variant.body, faults, variant.point) for variant in variants]
     stages = {stage.name: stage for stage in read}

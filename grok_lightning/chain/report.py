@@ -20,7 +20,7 @@ SUMMARISED = (*MILESTONES, "seconds", "test_accuracy")
 
 def is_milestone(name: str) -> bool:
     """Say whether a result is the step at which something was reached, or null."""
-    return name in MILESTONES or name.startswith("grokked_at_")
+    return name.endswith("_at") or name.startswith("grokked_at_")
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ class Report:
     def values(self, stage: str, name: str) -> list[float]:
         """Return a result of every finished run of a stage that has it.
 
-        A step never reached is infinite, and so is what is no finite number, such as the loss of a run that diverged.
+        A step never reached is infinite. Of other results null is left out: a run found nothing to measure.
         """
         values = [found.value(name) for found in self.finished(stage) if found.has(name)]
         if is_milestone(name):
             values = [math.inf if value is None else value for value in values]
-        return [value if math.isfinite(value) else math.inf for value in values if isinstance(value, int | float)]
+        return [value for value in values if isinstance(value, int | float)]
 
     def counts(self, stage: str, name: str) -> Counts:
         """Return how often the finished runs of a stage found each category of a result, of those that they name."""

@@ -1,6 +1,5 @@
 """One run: one stage with one seed, built, given its weights, trained, tested and recorded; or resumed."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from grok_lightning.callbacks import BestWeights, RunCheckpoint, RunRecord, StageProgress, newest_checkpoint
-from grok_lightning.chain.build import RunCLI, connect, data_sizes
+from grok_lightning.chain.build import RunCLI, connect, describe_data
 from grok_lightning.chain.interruption import Interruption
 from grok_lightning.chain.manifest import Manifest, plain, write_atomically
 from grok_lightning.chain.merge import dump_yaml
@@ -25,7 +24,6 @@ from grok_lightning.chain.weights import (
     read_checkpoint,
     read_weights,
     save_weights,
-    tensor_digest,
     weights_of,
 )
 from grok_lightning.logger import RunLogger
@@ -147,15 +145,7 @@ def _results(trainer: Trainer) -> dict[str, Any]:
 def _describe(manifest: Manifest, cli: RunCLI) -> None:
     device = cli.trainer.strategy.root_device
     manifest.device = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    manifest.data = {**data_sizes(cli.datamodule)}
-    parts = getattr(cli.datamodule, "parts", None)
-    if isinstance(parts, dict) and all(map(_is_tensors, parts.values())):
-        digests = {name: [tensor_digest(tensor) for tensor in part] for name, part in sorted(parts.items())}
-        manifest.data["hash"] = hashlib.sha256(str(digests).encode()).hexdigest()[:16]
-
-
-def _is_tensors(part: Any) -> bool:
-    return isinstance(part, tuple) and all(isinstance(item, torch.Tensor) for item in part)
+    manifest.data = describe_data(cli.datamodule)
 
 
 def _count_parameters(module: LightningModule) -> dict[str, int]:

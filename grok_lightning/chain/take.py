@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from grok_lightning.callbacks import StageInterrupted, newest_checkpoint
 from grok_lightning.chain.continuation import continue_from
 from grok_lightning.chain.faults import ChainError, unwritable
-from grok_lightning.chain.folders import RunIndex, link_run
+from grok_lightning.chain.folders import RunIndex, is_finished, link_run
 from grok_lightning.chain.interruption import Interruption
 from grok_lightning.chain.locks import try_lock
 from grok_lightning.chain.manifest import Manifest, read_manifest, write_atomically
@@ -53,6 +53,11 @@ class Place:
     folder: Path
     fresh: bool = False
 
+    @property
+    def again(self) -> str:
+        """Return which command goes on with what was interrupted here."""
+        return "the same command without --fresh" if self.fresh else "the same command"
+
     def of(self, run: Run) -> Path:
         """Return the folder of a run."""
         return self.folder / run.folder_name
@@ -71,8 +76,7 @@ class Place:
                 if not locked:
                     return None
                 own.unlink(missing_ok=True)
-            manifest = read_manifest(own)
-            if manifest is not None and manifest.status == "finished":
+            if is_finished(own, read_manifest(own)):
                 return own
             finished = None if self.fresh or own.exists() else index.finished(run.fingerprint)
             if finished is not None:

@@ -156,7 +156,7 @@ class Workers(Crew):
 
     def _bury(self, slot: int, run: Run) -> Outcome:
         """Let the run of a dead worker have failed, and make room for another."""
-        reason = f"its process {self.workers.pop(slot).end()}; the same command resumes it"
+        reason = f"its process {self.workers.pop(slot).end()}; {self.setting.place.again} resumes it"
         self.screen.drop(run.title)
         if self.is_interrupted:  # it died of that before it could save
             return Outcome("interrupted", UNSAVED)

@@ -177,6 +177,11 @@ class NetworkTask(LightningModule):
                 datamodule.boundary = partial(next_boundary, self.trainer)
             self._refuse_faults(self.trainer, datamodule)
 
+    def on_train_start(self) -> None:
+        """Say that learning rates change with steps, to callbacks such as `LearningRateMonitor`."""
+        for config in self.trainer.lr_scheduler_configs:
+            config.interval = "step"
+
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits `(batch, vocabulary)` of equations `(batch, length)`."""
         return self.network(tokens)  # type: ignore[no-any-return]

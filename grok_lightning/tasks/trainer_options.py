@@ -11,6 +11,7 @@ INSTEAD: dict[str, tuple[Any, str]] = {
         "this task steps on every batch; use a larger batch_size, or `accumulate` of InContextTask",
     ),
     "limit_train_batches": (1.0, "the stream of batches has no end; use max_steps"),
+    "min_steps": (None, "a run ends at max_steps, or where a callback such as Milestones stops it"),
     "overfit_batches": (0.0, "the stream of batches has no end; use a small train_fraction"),
 }
 """Options that would not do what they say, each with its default and what to use instead."""
@@ -28,5 +29,7 @@ def check_trainer(trainer: Trainer) -> None:
         value = getattr(trainer, option)
         if value != default or type(value) is not type(default):  # 1 is one batch, 1.0 is all
             raise ValueError(f"trainer.{option} is {value}: {instead}")
+    if trainer.min_epochs:
+        raise ValueError("trainer.min_epochs: the stream of batches is one endless epoch; leave it out")
     if trainer.max_epochs not in (None, -1):
         raise ValueError("trainer.max_epochs: the stream of batches is one endless epoch; give trainer.max_steps")

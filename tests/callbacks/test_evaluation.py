@@ -1,4 +1,5 @@
 import pytest
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from grok_lightning.callbacks import Cadence, Evaluation, Milestones
 
@@ -39,6 +40,31 @@ def test_a_run_that_is_stopped_is_evaluated_at_its_last_step(train, watch, stop_
     assert watch.evaluations == [0, 20, 40]
     train([stop_after(60), Evaluation(200), again := type(watch)()], steps=100)
     assert again.evaluations == [0, 64]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_lightnings_own_early_stop_goes_by_evaluations(train, watch, first):
+    stop = EarlyStopping("val/loss", patience=2, mode="max")  # which falls
+    callbacks = [stop, Evaluation(5)] if first else [Evaluation(5), stop]
+    trainer = train([*callbacks, watch], steps=100)
+    assert trainer.global_step == 10
+    assert watch.evaluations == [0, 5, 10]
+
+
+def test_lightnings_own_checkpoints_are_of_the_best_evaluations(train, kept, tmp_path):
+    best = ModelCheckpoint(tmp_path / "best", "{step}", "val/loss", mode="min", save_top_k=2)
+    train([Evaluation(10), best], steps=60, logger=kept)
+    losses = {step: row["val/loss"] for step, row in kept.rows.items() if step and "val/loss" in row}
+    expected = sorted(losses, key=losses.__getitem__)[:2]
+    assert {path.name for path in (tmp_path / "best").iterdir()} == {f"step={step}.ckpt" for step in expected}
+
+
+def test_lightnings_own_monitor_sees_learning_rates_by_step(train, kept):
+    train([Evaluation(10), LearningRateMonitor()], steps=40, logger=kept, log_every_n_steps=1)
+    rates = {step: row["lr-AdamW/*"] for step, row in kept.rows.items() if "lr-AdamW/*" in row}
+    assert list(rates) == [0, 11, 21, 31]  # the first step after each evaluation
+    for step, taken in zip(rates, (0, 10, 20, 30), strict=True):  # from a third to the whole in 30 steps
+        assert rates[step] == pytest.approx(1e-2 * (1 / 3 + 2 / 3 * taken / 30))
 
 
 def test_a_sanity_check_does_not_take_the_place_of_the_first_evaluation(train, watch):

@@ -63,6 +63,16 @@ def test_seconds_are_split(train, clock):
     assert runs.seconds == {"training": 3.0, "evaluation": 40.0}
 
 
+def test_what_callbacks_do_with_an_evaluation_belongs_to_it(train, clock):
+    class Draws(Callback):
+        def on_validation_end(self, trainer, pl_module):
+            clock.now += 100
+
+    runs = RunRecord()
+    train([runs, clock, Draws()], steps=60)
+    assert runs.seconds == {"training": 3.0, "evaluation": 440.0}
+
+
 def test_a_running_clock_can_be_read(train, clock):
     class Read(Callback):
         read = ()

@@ -104,6 +104,27 @@ def test_the_first_of_the_best_evaluations_is_kept_wherever_a_run_is_resumed(val
     assert callback.tensors["weight"].item() == 10 + best
 
 
+def test_the_smallest_loss_is_best_where_that_is_said():
+    callback = BestWeights("val/loss", mode="min")
+    for step, loss in enumerate([float("nan"), 0.5, 0.25, 0.25, 0.75]):
+        evaluate(callback, module_of(step), step, **{"val/loss": loss})
+    assert callback.results() == {"best_step": 2, "best_val_loss": 0.25}
+    assert callback.tensors["weight"].item() == 2
+    with pytest.raises(ValueError, match="monitor is 'val/loss', whose largest value is the worst: give mode: min"):
+        BestWeights("val/loss")
+    with pytest.raises(ValueError, match=r"mode is 'mim'.*did you mean 'min'"):
+        BestWeights(mode="mim")
+
+
+def test_a_metric_of_training_is_not_there_before_it():
+    callback = BestWeights("train/accuracy")
+    evaluate(callback, module_of(1), 0, **{"val/accuracy": 0.5})
+    evaluate(callback, module_of(2), 5, **{"train/accuracy": 0.0})
+    assert callback.results() == {"best_step": 5, "best_train_accuracy": 0}
+    with pytest.raises(ValueError, match="BestWeights needs the metric train/accuracy"):
+        evaluate(callback, module_of(1), 10, **{"val/accuracy": 0.5})
+
+
 def test_other_evaluations_do_not_count():
     callback = BestWeights()
     evaluate(callback, module_of(1), 0, sanity_checking=True)

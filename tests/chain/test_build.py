@@ -5,8 +5,9 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from grok_lightning.callbacks import Evaluation, RunCheckpoint, RunRecord, StageProgress
-from grok_lightning.chain.build import DEFAULT_MAX_STEPS, RunCLI, as_list, connect, data_sizes
+from grok_lightning.chain.build import DEFAULT_MAX_STEPS, RunCLI, as_list, connect, data_sizes, describe_data
 from grok_lightning.chain.merge import parse_yaml
+from grok_lightning.data import BinaryOperationDataModule
 from grok_lightning.logger import RunLogger
 from grok_lightning.networks import network_of
 
@@ -27,7 +28,7 @@ def types(cli):
 
 def test_the_chain_decides_folder_callbacks_and_loggers(lab):
     logger = RunLogger(lab.folder)
-    trainer = built(lab, [logger], default_root_dir="elsewhere").trainer
+    trainer = built(lab, [logger]).trainer
     assert trainer.default_root_dir == str(lab.folder)
     assert trainer.loggers == [logger]
     assert not list(lab.folder.iterdir())
@@ -62,6 +63,26 @@ def test_a_run_that_says_nothing_stops_in_the_end(lab):
     config = parse_yaml(lab.SMALL)
     del config["trainer"]
     assert RunCLI(config, lab.folder).trainer.max_steps == DEFAULT_MAX_STEPS
+
+
+def test_a_folder_of_the_trainers_own_is_refused(lab):
+    config = parse_yaml(lab.SMALL)
+    config["trainer"]["default_root_dir"] = str(lab.folder / "elsewhere")
+    with pytest.raises(ValueError, match=r"trainer\.default_root_dir: .* give --log_dir instead"):
+        RunCLI(config, lab.folder)
+
+
+def test_the_data_are_described_by_what_is_in_them(lab):
+    def described(**options):
+        data = BinaryOperationDataModule(modulus=5, split_seed=0, **options)
+        data.setup("fit")
+        return describe_data(data)
+
+    assert described() == described()
+    assert described()["train"] == 12
+    assert described()["hash"] != described(operation="sub")["hash"]
+    assert described() | {"hash": None} == described(operation="sub") | {"hash": None}
+    assert describe_data(None) == {}
 
 
 def test_the_seed_decides_the_weights(lab):

@@ -84,9 +84,12 @@ def test_a_folder_that_cannot_be_written_is_told(enter, lab, monkeypatch):
 def test_only_finished_runs_are_found(lab):
     for name, status in (("a", "running"), ("b", "failed"), ("c", "interrupted"), ("d", "finished")):
         Manifest("r", "s", 0, "f", status=status).write(lab.logs / name)
+        (lab.logs / name / "network.safetensors").touch()
     assert RunIndex(lab.logs).finished("f") == lab.logs / "d"
     assert RunIndex(lab.logs).finished("g") is None
     assert RunIndex(lab.folder / "nowhere").finished("f") is None
+    (lab.logs / "d" / "network.safetensors").unlink()
+    assert RunIndex(lab.logs).finished("f") is None
 
 
 def test_runs_that_ended_before_their_last_step_have_no_longer_form(trained, checked):

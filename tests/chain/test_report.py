@@ -216,13 +216,19 @@ def test_quartiles(tmp_path_factory, steps):
     assert runs.json["scratch"]["quartiles"] == {"sustained_at": [low, high], "seconds": [low, high]}
 
 
-def test_a_loss_that_is_no_number_counts_as_infinite(runs):
-    for seed, loss in enumerate([math.nan, 0.5, 0.25]):
-        runs.add("scratch", seed, val_loss=loss)
-        runs.add("middle", seed, val_loss=-math.inf if seed else loss)
+@pytest.mark.parametrize("name", ["fitted_at", "ood_generalised_at", "enforced_grokked_at", "grokked_at_f1_f2"])
+def test_every_step_that_some_runs_never_reached_is_estimated(runs, name):
+    for seed, step in enumerate([None, 60, 60, None, None]):
+        runs.add("scratch", seed, steps=100, **{name: step})
     report = Report(runs.folder)
-    assert report.quartiles("scratch", "val_loss")[1] == 0.5
-    assert report.quartiles("middle", "val_loss")[1] == math.inf
+    assert sorted(report.values("scratch", name)) == [60, 60, math.inf, math.inf, math.inf]
+    assert report.quartiles("scratch", name) == (60, math.inf, math.inf)
+
+
+def test_a_measure_of_nothing_is_left_out(runs):
+    for seed, share in enumerate([None, 0.5, 0.25]):
+        runs.add("scratch", seed, explained_copied=share)
+    assert Report(runs.folder).values("scratch", "explained_copied") == [0.5, 0.25]
 
 
 def test_results_that_are_no_numbers_have_no_values(runs):

@@ -178,6 +178,20 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_bits(
     assert_same(mortal, uninterrupted)
 
 
+def test_a_fresh_start_that_was_interrupted_goes_on_without_fresh(mortal, uninterrupted, monkeypatch, capsys):
+    assert mortal.fit("--only", "donor") == 0
+    with monkeypatch.context() as patch:
+        patch.setenv("DIES", "donor 12 batch SIGINT")
+        assert mortal.fit("--fresh") == 130
+    said = capsys.readouterr().out
+    assert "interrupted at step 12; the same command without --fresh goes on from there" in said
+    with monkeypatch.context() as patch:  # SLURM starts the same command again
+        patch.setenv("SLURM_RESTART_COUNT", "1")
+        assert mortal.fit("--fresh", "--only", "donor") == 0
+    assert "donor, seed 0: resumed" in capsys.readouterr().out
+    assert mortal.weights("donor", number=1) == uninterrupted.weights("donor")
+
+
 def test_a_second_ctrl_c_is_obeyed_at_once(mortal, uninterrupted, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setenv("DIES", "heir 12 batch SIGINT+SIGINT")

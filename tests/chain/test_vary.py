@@ -384,9 +384,39 @@ def test_the_command_line_and_tiny_replace_varied_keys_in_their_place_add_and_ta
 
 
 def test_a_value_of_the_grid_is_laid_over_whatever_else_says_the_key(load):
-    overrides = [("trainer.max_steps", "30"), ("stages.heir.trainer.max_steps", "40")]
-    recipe = load("trainer.max_steps: [1]", *overrides, as_tiny=True, tiny={"trainer.max_steps": 20})
+    override = ("trainer", "{max_steps: 30, min_epochs: 2}")
+    recipe = load("trainer.max_steps: [1]", override, as_tiny=True, tiny={"trainer.max_steps": 20})
     assert set(steps(recipe).values()) == {1}
+
+
+@pytest.mark.parametrize(
+    ("vary", "override"),
+    [
+        ("data.init_args.modulus: [5, 7]", ("data.modulus", "3")),
+        ("data.modulus: [5, 7]", ("data.init_args.modulus", "3")),
+        ("data.modulus: [5, 7]", ("stages.heir.data.modulus", "3")),
+        ("stages.plain+heir.data.modulus: [5, 7]", ("stages.heir.data.modulus", "3")),
+    ],
+)
+def test_an_override_that_the_grid_overrides_is_a_fault(faults, load, vary, override):
+    key, recipe = next(iter(parse_yaml(vary))), CHAIN.replace("BoringData", "BinaryOperationData")
+    assert faults(vary, override, recipe=recipe) == {
+        f"--{override[0]}": f'varies here, over 5, 7: give --vary.{key} "[VALUE]", or null to let it vary no more'
+    }
+    mended = load(vary, override, (f"vary.{key}", "null"), recipe=recipe)
+    assert mended.stages["heir"].config["data"]["init_args"]["modulus"] == 3
+
+
+def test_an_override_that_serves_a_stage_that_does_not_vary_is_none(load):
+    recipe = load("stages.heir.trainer.max_steps: [1, 2]", ("trainer.max_steps", "30"))
+    assert {stage.name: stage.config["trainer"]["max_steps"] for stage in recipe.stages.values()} == {
+        "donor": 30,
+        "plain": 30,
+        "heir[max_steps=1]": 1,
+        "heir[max_steps=2]": 2,
+        "grandchild[max_steps=1]": 30,
+        "grandchild[max_steps=2]": 30,
+    }
 
 
 def test_a_varied_class_drops_the_arguments_of_the_old_one(load):
@@ -618,15 +648,18 @@ def test_more_values_train_only_the_new_points_in_the_same_folder(grid):
     assert len(report["stages"]) == 9
 
 
-def test_fewer_values_stay_in_the_folder_and_leave_what_is_there(grid):
-    before = last_written(grid)
+def test_fewer_or_other_values_take_a_new_folder_and_leave_the_report_that_is_there(grid):
+    before, report = last_written(grid), (grid.logs / "small/run_000/report.json").read_text()
     assert (
         grid.fit("--vary.stages.heir.data.train_fraction", "[0.5]", "--vary.model.optimizer.weight_decay", "[1.0]") == 0
     )
     assert last_written(grid) == before
+    assert (grid.logs / "small" / "latest").read_text() == "run_001\n"
+    assert (grid.logs / "small/run_000/report.json").read_text() == report
+    fewer = json.loads((grid.logs / "small/run_001/report.json").read_text())
+    assert list(fewer["stages"]) == ["donor[weight_decay=1.0]", "heir[weight_decay=1.0,train_fraction=0.5]"]
+    assert grid.fit() == 0
     assert (grid.logs / "small" / "latest").read_text() == "run_000\n"
-    report = json.loads((grid.logs / "small/run_000/report.json").read_text())
-    assert list(report["stages"]) == ["donor[weight_decay=1.0]", "heir[weight_decay=1.0,train_fraction=0.5]"]
 
 
 def test_other_axes_take_a_new_folder_and_reuse_the_runs(grid):

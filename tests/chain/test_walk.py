@@ -65,6 +65,16 @@ def test_another_recipe_reuses_the_run_by_a_relative_link_and_does_without_it_on
     assert trained.weights("alone", recipe="solo") == before
 
 
+def test_weights_that_were_deleted_are_saved_again(trained, capsys):
+    before = trained.weights("donor")
+    (trained.run("donor") / "network.safetensors").unlink()
+    assert trained.fit("--replicates", "1") == 0
+    said = capsys.readouterr().out
+    assert "donor, seed 0: resumed" in said
+    assert "heir, seed 0: finished before" in said
+    assert trained.weights("donor") == before
+
+
 def test_fresh_starts_over_in_a_new_folder_and_gets_the_same_bits(trained):
     before = trained.times()
     assert trained.fit("--fresh", "--only", "donor") == 0

@@ -709,6 +709,8 @@ def test_a_run_without_validation():
     ("options", "message"),
     [
         ({"max_epochs": 3}, "trainer.max_epochs: .* give trainer.max_steps"),
+        ({"min_steps": 3}, "trainer.min_steps is 3: a run ends at max_steps, or where a callback"),
+        ({"min_epochs": 1}, "trainer.min_epochs: .* leave it out"),
         ({"limit_train_batches": 5}, "trainer.limit_train_batches is 5: .* use max_steps"),
         ({"limit_train_batches": 1}, "trainer.limit_train_batches is 1"),
         ({"overfit_batches": 2}, "trainer.limit_train_batches is 2|trainer.overfit_batches is 2"),
