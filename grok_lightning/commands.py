@@ -21,7 +21,7 @@ from grok_lightning.chain.choice import Choice
 from grok_lightning.chain.evaluate import EvaluateCommand, evaluate_run
 from grok_lightning.chain.faults import ChainError, RecipeError, nearest
 from grok_lightning.chain.folders import RunIndex
-from grok_lightning.chain.interruption import heed_signals, is_requeued
+from grok_lightning.chain.interruption import heed_signals
 from grok_lightning.chain.launcher import complete_environment
 from grok_lightning.chain.locks import report_lock
 from grok_lightning.chain.over_seeds import save_all_over_seeds
@@ -100,7 +100,7 @@ def fit(recipe: Recipe, options: FitOptions) -> int:
         return 0
     trainer = RunCLI(runs[0].config, folder=options.root).trainer
     with joined_processes(trainer, options.arguments) as processes, heed_signals() as interruption:
-        place = Place(recipe.name, options.root, Path(), options.fresh and not is_requeued())
+        place = Place(recipe.name, options.root, Path(), options.fresh)
         taker = Taker(place, processes, interruption, Screen(make_console(quiet=not processes.leads)))
         walk = Walk(recipe, taker)
         try:

@@ -16,6 +16,7 @@ import yaml
 
 import grok_lightning
 from grok_lightning import catalogue, cli
+from grok_lightning.chain.fingerprint import own_code
 from grok_lightning.operations import registry
 
 USER_MODULE = """\
@@ -531,6 +532,29 @@ def test_runs_of_an_edited_operation_are_trained_anew_and_old_ones_no_longer_ope
     code, _, err = lightning("test", tmp_path / "logs/chain/run_000/second/seed_0")
     assert code == 2
     assert "its data are no longer those it was trained on" in err
+
+
+def test_code_counts_wherever_a_package_has_it_from(tmp_path, monkeypatch):
+    package = tmp_path / f"package_{tmp_path.name}"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .networks import Halved\nfrom .operations import plus_twice\n")
+    (package / "networks.py").write_text("from .bases import Base\nclass Halved(Base): pass\n")
+    (package / "bases.py").write_text("class Base: pass\n")
+    (package / "operations.py").write_text("def plus_twice(x, y, n): return x\n")
+    (package / "callbacks.py").write_text("class Watch: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    name = package.name
+    import_module(f"{name}.callbacks")
+    config = {
+        "model": {"class_path": f"{name}.Halved"},
+        "data": {"operation": f"{name}.plus_twice", "layout": "a op b", "path": "os.path", "class": "torch.nn.Linear"},
+        "trainer": {"callbacks": [{"class_path": f"{name}.callbacks.Watch"}]},
+    }
+    before = own_code(config)
+    assert set(before) == {name, f"{name}.networks", f"{name}.bases", f"{name}.operations"}
+    (package / "bases.py").write_text("class Base: a = 1\n")
+    assert {module for module, code in own_code(config).items() if code != before[module]} == {f"{name}.bases"}
+    assert own_code({"model": {"class_path": "grok_lightning.tasks.EquationTask"}}) == {}
 
 
 def test_a_fault_in_a_users_module_is_named(lightning, write_recipe, user_module):

@@ -43,10 +43,12 @@ class RunCheckpoint(Checkpoint):
         self.interrupted: Callable[[], bool] = lambda: False
         self.saved_at = 0
         self.generators: dict[str, Any] | None = None
+        self.has_ended = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the random number generators of a resumed run."""
+        """Restore the random number generators of a resumed run; one that a callback had stopped ends again."""
         self.saved_at = trainer.global_step
+        trainer.should_stop = trainer.should_stop or self.has_ended
         if self.generators is not None:
             restore_generators(self.generators)
             self.generators = None
@@ -69,12 +71,13 @@ class RunCheckpoint(Checkpoint):
             self._save(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of the random number generators."""
-        return {"generators": self.generators or collect_generators()}
+        """Return the states of the random number generators, and whether a callback has stopped the run."""
+        return {"generators": self.generators or collect_generators(), "has_ended": self.has_ended}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the states until training starts: building the rest may draw from the generators."""
         self.generators = state_dict["generators"]
+        self.has_ended = state_dict.get("has_ended", False)
 
     def _evaluates_next(self, trainer: Trainer) -> bool:
         fetcher = trainer.fit_loop._data_fetcher
@@ -83,7 +86,8 @@ class RunCheckpoint(Checkpoint):
     def _save_if_due(self, trainer: Trainer) -> None:
         step = trainer.global_step
         interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted(), all=False)
-        last = step == trainer.max_steps or (trainer.should_stop and trainer.fit_loop._can_stop_early)
+        self.has_ended = trainer.should_stop and trainer.fit_loop._can_stop_early
+        last = step == trainer.max_steps or self.has_ended
         if last or interrupted or step - self.saved_at >= self.every_n_steps:
             self._save(trainer)
         if interrupted and not last:

@@ -33,16 +33,16 @@ class Evaluation(Callback):
         if stage != "fit":
             return
         self.check(trainer)
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            # By default both wait for the end of an epoch, and this one lasts as long as the run.
-            if isinstance(callback, EarlyStopping):
-                callback._check_on_train_epoch_end = False
-            elif isinstance(callback, ModelCheckpoint):
-                callback._save_on_train_epoch_end = False
+        # By default both wait for the end of an epoch, and this one lasts as long as the run.
+        for stop in _early_stops(trainer):
+            stop._check_on_train_epoch_end = False
+        for checkpoint in trainer.checkpoint_callbacks:
+            if isinstance(checkpoint, ModelCheckpoint):
+                checkpoint._save_on_train_epoch_end = False
 
     @staticmethod
     def check(trainer: Trainer) -> None:
-        """Refuse a Trainer that has a cadence of its own.
+        """Refuse a Trainer that has a cadence of its own, or an early stop that cannot be asked at step 0.
 
         Raises:
             ValueError: If it has.
@@ -53,6 +53,12 @@ class Evaluation(Callback):
                 f"trainer.val_check_interval is {interval} and check_val_every_n_epoch {by_epoch}, but this task is "
                 "evaluated by the callback Evaluation: leave them out and set its every_n_steps"
             )
+        for callback in _early_stops(trainer):
+            if callback.strict and callback.monitor.startswith("train/"):
+                raise ValueError(
+                    f"EarlyStopping monitors {callback.monitor}, which the untrained network does not have: "
+                    "give it strict: false"
+                )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the untrained network, or one whose checkpoint was saved just before its evaluation."""
@@ -87,3 +93,7 @@ class Evaluation(Callback):
 
     def _is_due(self, trainer: Trainer) -> bool:
         return trainer.global_step >= self.next_step or trainer.global_step == trainer.max_steps
+
+
+def _early_stops(trainer: Trainer) -> list[EarlyStopping]:
+    return [callback for callback in trainer.early_stopping_callbacks if isinstance(callback, EarlyStopping)]

@@ -10,8 +10,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class RunRecord(Callback):
     """Keeps the last value of every logged metric and splits time into training and evaluation.
 
-    An evaluation lasts until training goes on: what other callbacks do with it, drawing and saving, belongs to it. Both
-    survive an interruption: they are part of the checkpoint.
+    An evaluation lasts until the next chunk of batches is there: what other callbacks do with it, drawing and saving,
+    belongs to it, and making that chunk too. Metrics and seconds survive an interruption: they are part of the
+    checkpoint.
 
     Results: every logged metric under its name with `_` for `/` (`val_accuracy`), and `steps`, the optimiser steps
     taken.

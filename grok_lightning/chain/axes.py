@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,15 +75,17 @@ def merge_vary(base: Any, over: Any, where: str, faults: list[Fault]) -> Any:
     return merged
 
 
-def overridden_axes(keys: Iterable[str], axes: Sequence[Axis], stages: Sequence[str]) -> Iterator[Fault]:
+def overridden_axes(overrides: Config, axes: Sequence[Axis], stages: Sequence[str]) -> Iterator[Fault]:
     """Yield a fault for each key of the command line whose value nobody would read, as it varies wherever it counts."""
-    for key in keys:
+    for key, _ in _leaves(overrides):
         named, path = _split(_plain(key))
-        for axis in (axis for axis in axes if _split(_plain(axis.key))[1] == path):
-            if all(axis.concerns(stage) for stage in named or stages):
-                values = ", ".join(axis.values)
-                mend = f'give --{VARY}.{axis.key} "[VALUE]", or null to let it vary no more'
-                yield Fault(f"--{key}", f"varies here, over {values}: {mend}")
+        same = [axis for axis in axes if _split(_plain(axis.key))[1] == path]
+        if same and all(any(axis.concerns(stage) for axis in same) for stage in named or stages):
+            values = ", ".join(dict.fromkeys(text for axis in same for text in axis.values))
+            keys = " and ".join(f"--{VARY}.{axis.key}" for axis in same)
+            yield Fault(
+                f"--{key}", f'varies here, over {values}: give {keys} "[VALUE]", or null to let it vary no more'
+            )
 
 
 def read_axes(vary: Any, stages: Sequence[str], faults: list[Fault]) -> list[Axis]:

@@ -18,15 +18,8 @@ from grok_lightning.networks import load_tensors, network_of
 
 EvaluateCommand = Literal["validate", "test", "predict"]
 ANSWERS_FILE = "answers.csv"
-ALONE = {
-    "logger": False,
-    "callbacks": None,
-    "accelerator": "auto",
-    "devices": 1,
-    "num_nodes": 1,
-    "strategy": "auto",
-}
-"""Options of a Trainer that evaluates: it logs nothing, on any machine, and its sums do not depend on the devices."""
+ALONE = {"logger": False, "callbacks": None, "devices": 1, "num_nodes": 1, "strategy": "auto"}
+"""Options of a Trainer that evaluates: it logs nothing, and its sums do not depend on the number of devices."""
 
 
 def open_run(folder: Path, which: str = "last") -> RunCLI:
@@ -45,7 +38,8 @@ def open_run(folder: Path, which: str = "last") -> RunCLI:
     if manifest.status != "finished":
         raise ChainError(f"{folder}: this run is {manifest.status}; finish it with `lightning fit` first")
     config = read_config(folder / CONFIG_FILE)
-    config["trainer"] = {**config["trainer"], **ALONE}
+    accelerator = "cpu" if config["trainer"]["accelerator"] == "cpu" else "auto"  # any other may not be there
+    config["trainer"] = {**config["trainer"], **ALONE, "accelerator": accelerator}
     cli = RunCLI(config, folder)
     connect(cli.model, cli.datamodule)
     if manifest.data.get("hash") not in (None, describe_data(cli.datamodule).get("hash")):

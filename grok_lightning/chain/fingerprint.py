@@ -34,7 +34,10 @@ IGNORED_BY_FINGERPRINT = {
 IGNORED_OF_MODELS = {"InContextTask": ("accumulate", "compiled")}
 """The same for arguments of a module, by the name of its class."""
 IMPORT_PATH = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
-VERSIONED = (Path(__file__).parents[1], *(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")))
+VERSIONED = tuple(
+    Path(folder).resolve()
+    for folder in (Path(__file__).parents[1], sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"))
+)
 PACKAGES = {"site-packages", "dist-packages"}
 """Folders, and names of folders, of code that has a version."""
 
@@ -54,13 +57,13 @@ def decisive(config: Config) -> Config:
 
 
 def own_code(config: Config) -> dict[str, str]:
-    """Return a hash of the file of each module that a config names by import path and that has no version: a user's.
+    """Return a hash of the file of each module that a config leads to by import path and that has no version: a user's.
 
     An operation or a network that was edited makes other runs than before. Callbacks do not count: a run that one of
     them has stopped can go on once it is mended.
     """
     named = (name for text in _texts(_without(config, ("trainer",))) for name in IMPORT_PATH.findall(text))
-    files = {module: path for name in named for module, path in _own_file(name)}
+    files = {module: path for name in named for module in _modules(name) for path in _own_file(module)}
     return {module: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for module, path in sorted(files.items())}
 
 
@@ -78,15 +81,27 @@ def _texts(config: Any) -> Iterator[str]:
             yield from _texts(item)
 
 
-def _own_file(name: str) -> Iterator[tuple[str, Path]]:
-    """Yield the module that an import path leads into, with its file, if it is loaded and a user's own."""
-    while name and name not in sys.modules:
-        name = name.rpartition(".")[0]
-    file = getattr(sys.modules.get(name), "__file__", None)
-    path = Path(file or "").resolve()
+def _modules(name: str) -> Iterator[str]:
+    """Yield the loaded modules that an import path leads into: by name, and where the class and its bases come from."""
+    module = name
+    while module and module not in sys.modules:
+        module = module.rpartition(".")[0]
+    if not module:
+        return
+    yield module
+    found: Any = sys.modules[module]
+    for word in name.removeprefix(module).split(".")[1:]:
+        found = getattr(found, word, None)
+    for origin in getattr(found, "__mro__", (found,)):
+        yield getattr(origin, "__module__", module)
+
+
+def _own_file(module: str) -> Iterator[Path]:
+    """Yield the file of a module, if there is one and it is a user's own."""
+    path = Path(getattr(sys.modules.get(module), "__file__", None) or "").resolve()
     is_versioned = PACKAGES & set(path.parts) or any(path.is_relative_to(folder) for folder in VERSIONED)
     if path.is_file() and not is_versioned:
-        yield name, path
+        yield path
 
 
 def _class_name(spec: Any) -> str:

@@ -11,6 +11,7 @@ from grok_lightning.chain.axes import VARY
 from grok_lightning.chain.continuation import passes_through
 from grok_lightning.chain.faults import ChainError, unwritable
 from grok_lightning.chain.fingerprint import decisive
+from grok_lightning.chain.interruption import is_requeued
 from grok_lightning.chain.manifest import Manifest, all_manifests, read_manifest, write_atomically
 from grok_lightning.chain.merge import Config, parse_yaml, read_config
 from grok_lightning.chain.plan import Run
@@ -19,6 +20,8 @@ from grok_lightning.chain.weights import WEIGHTS_FILE
 
 RECIPE_FILE = "recipe.yaml"
 LATEST_FILE = "latest"
+FRESH_FILE = "fresh"
+"""Says that a folder was begun without reuse, and by which SLURM job, if any."""
 
 
 def enter_recipe_folder(root: Path, recipe: Recipe, runs: Sequence[Run], fresh: bool) -> Path:
@@ -28,7 +31,7 @@ def enter_recipe_folder(root: Path, recipe: Recipe, runs: Sequence[Run], fresh: 
         root: Log folder.
         recipe: The resolved recipe.
         runs: All its runs.
-        fresh: Whether to take the next number in any case.
+        fresh: Whether to take the next number in any case, but where SLURM has started this very job before.
 
     Raises:
         ChainError: If the folder cannot be written.
@@ -37,14 +40,22 @@ def enter_recipe_folder(root: Path, recipe: Recipe, runs: Sequence[Run], fresh: 
     try:
         home.mkdir(parents=True, exist_ok=True)
         before = sorted(home.glob("run_[0-9]*"), key=_number, reverse=True)
-        same = [] if fresh else [folder for folder in before if _is_same(folder, recipe, runs)]
+        mine = [folder for folder in before if _is_of_this_job(folder)] if fresh else before
+        same = [folder for folder in mine if _is_same(folder, recipe, runs)]
         folder = max(same, key=_values) if same else home / f"run_{max(map(_number, before), default=-1) + 1:03d}"
         folder.mkdir(exist_ok=True)
+        if fresh and not same:
+            write_atomically(folder / FRESH_FILE, f"{os.environ.get('SLURM_JOB_ID', '')}\n")
         write_atomically(folder / RECIPE_FILE, dump_recipe(recipe))
         write_atomically(home / LATEST_FILE, f"{folder.name}\n")
     except OSError as error:
         raise unwritable(home, error) from None
     return folder
+
+
+def was_begun_fresh(folder: Path) -> bool:
+    """Say whether the runs in a recipe's folder are all its own, so that whoever goes on there reuses none either."""
+    return (folder / FRESH_FILE).is_file()
 
 
 class RunIndex:
@@ -103,6 +114,12 @@ def link_run(place: Path, target: Path) -> None:
 def _number(folder: Path) -> int:
     digits = folder.name.removeprefix("run_")
     return int(digits) if digits.isdigit() else -1
+
+
+def _is_of_this_job(folder: Path) -> bool:
+    if not was_begun_fresh(folder) or not is_requeued():
+        return False
+    return (folder / FRESH_FILE).read_text(encoding="utf-8").strip() == os.environ.get("SLURM_JOB_ID")
 
 
 def _values(folder: Path) -> int:

@@ -69,7 +69,7 @@ class Interruption(Callback):
 
 
 def is_requeued() -> bool:
-    """Say whether SLURM has started this job before: it goes on then, also where it was to start over."""
+    """Say whether SLURM has started this job before."""
     return int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
 
 

@@ -45,13 +45,15 @@ class Place:
         recipe: Name of the recipe.
         root: Log folder.
         folder: Folder of the recipe.
-        fresh: Whether to start over, without reuse.
+        fresh: Whether the command is to start over.
+        alone: Whether runs in other folders are left alone, since this one was begun afresh.
     """
 
     recipe: str
     root: Path
     folder: Path
     fresh: bool = False
+    alone: bool = False
 
     @property
     def again(self) -> str:
@@ -78,7 +80,7 @@ class Place:
                 own.unlink(missing_ok=True)
             if is_finished(own, read_manifest(own)):
                 return own
-            finished = None if self.fresh or own.exists() else index.finished(run.fingerprint)
+            finished = None if self.alone or own.exists() else index.finished(run.fingerprint)
             if finished is not None:
                 link_run(own, finished)
         except OSError as error:
@@ -133,7 +135,7 @@ class Taker:
         (own / TRACEBACK_FILE).unlink(missing_ok=True)
         if newest_checkpoint(own) is not None:
             return "resumed"
-        shorter = None if self.place.fresh else index.shorter(run)
+        shorter = None if self.place.alone else index.shorter(run)
         if shorter is None:
             return ""
         continue_from(shorter, own)

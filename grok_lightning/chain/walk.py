@@ -9,7 +9,7 @@ from pathlib import Path
 
 from grok_lightning.callbacks import StageInterrupted
 from grok_lightning.chain.crew import Crew
-from grok_lightning.chain.folders import RunIndex, enter_recipe_folder
+from grok_lightning.chain.folders import RunIndex, enter_recipe_folder, was_begun_fresh
 from grok_lightning.chain.locks import try_lock
 from grok_lightning.chain.plan import Run
 from grok_lightning.chain.recipe import Recipe
@@ -48,7 +48,7 @@ class Walk:
             StageInterrupted: If the job was asked to stop while it waited for the lock.
         """
         folder = self.taker.processes.lead(partial(self._enter, runs))
-        self.taker.place = replace(self.taker.place, folder=folder)
+        self.taker.place = replace(self.taker.place, folder=folder, alone=was_begun_fresh(folder))
 
     def _enter(self, runs: Sequence[Run]) -> Path:
         place = self.taker.place

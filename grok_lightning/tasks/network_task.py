@@ -181,6 +181,7 @@ class NetworkTask(LightningModule):
         """Say that learning rates change with steps, to callbacks such as `LearningRateMonitor`."""
         for config in self.trainer.lr_scheduler_configs:
             config.interval = "step"
+        self.trainer.log_every_n_steps = 1  # type: ignore[attr-defined]  # which would count chunks
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the logits `(batch, vocabulary)` of equations `(batch, length)`."""

@@ -209,6 +209,13 @@ def test_a_run_that_was_finished_trains_no_further(train, tmp_path, watch):
     assert newest_checkpoint(tmp_path) == path
 
 
+def test_a_run_that_a_callback_has_stopped_trains_no_further(train, tmp_path, watch, stop_after):
+    ended = train([RunCheckpoint(), stop_after(30), Evaluation(10)], steps=100)
+    assert ended.global_step == 30
+    again = train([RunCheckpoint(), Evaluation(10), watch], steps=100, resume=newest_checkpoint(tmp_path))
+    assert (again.global_step, watch.steps) == (30, [])
+
+
 def test_a_longer_run_goes_on_from_a_shorter_one(train, tmp_path, watch):
     train([RunCheckpoint(), Evaluation(10)], steps=20, task=None)
     extended = train([RunCheckpoint(), Evaluation(10), watch], steps=50, resume=newest_checkpoint(tmp_path))

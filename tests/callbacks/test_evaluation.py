@@ -51,6 +51,13 @@ def test_lightnings_own_early_stop_goes_by_evaluations(train, watch, first):
     assert watch.evaluations == [0, 5, 10]
 
 
+def test_an_early_stop_is_not_asked_for_what_the_untrained_network_does_not_have(train):
+    with pytest.raises(ValueError, match=r"EarlyStopping monitors train/loss, .* give it strict: false"):
+        train([EarlyStopping("train/loss"), Evaluation(5)], steps=10)
+    stop = EarlyStopping("train/loss", patience=1, mode="max", strict=False)
+    assert train([stop, Evaluation(5)], steps=100).global_step == 10
+
+
 def test_lightnings_own_checkpoints_are_of_the_best_evaluations(train, kept, tmp_path):
     best = ModelCheckpoint(tmp_path / "best", "{step}", "val/loss", mode="min", save_top_k=2)
     train([Evaluation(10), best], steps=60, logger=kept)
@@ -60,7 +67,7 @@ def test_lightnings_own_checkpoints_are_of_the_best_evaluations(train, kept, tmp
 
 
 def test_lightnings_own_monitor_sees_learning_rates_by_step(train, kept):
-    train([Evaluation(10), LearningRateMonitor()], steps=40, logger=kept, log_every_n_steps=1)
+    train([Evaluation(10), LearningRateMonitor()], steps=40, logger=kept)
     rates = {step: row["lr-AdamW/*"] for step, row in kept.rows.items() if "lr-AdamW/*" in row}
     assert list(rates) == [0, 11, 21, 31]  # the first step after each evaluation
     for step, taken in zip(rates, (0, 10, 20, 30), strict=True):  # from a third to the whole in 30 steps

@@ -81,15 +81,16 @@ def scalars(folder):
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def assert_same(lab, other):
+def assert_same(lab, other, number=0):
     """Compare all that the two stages leave behind, to the bit."""
     for stage in ("donor", "heir"):
-        folder, expected = lab.run(stage), other.run(stage)
-        assert lab.weights(stage) == other.weights(stage)
+        folder, expected = lab.run(stage, number=number), other.run(stage)
+        assert lab.weights(stage, number=number) == other.weights(stage)
         assert (folder / "metrics.csv").read_text() == (expected / "metrics.csv").read_text()
         assert scalars(folder) == scalars(expected)
-        assert lab.manifest(stage)["results"] == other.manifest(stage)["results"]
-        assert lab.manifest(stage)["status"] == "finished"
+        manifest = lab.manifest(stage, number=number)
+        assert manifest["results"] == other.manifest(stage)["results"]
+        assert manifest["status"] == "finished"
         assert [path.name for path in (folder / "checkpoints").iterdir()] == [f"step_{STEPS:08d}.ckpt"]
 
 
@@ -185,11 +186,27 @@ def test_a_fresh_start_that_was_interrupted_goes_on_without_fresh(mortal, uninte
         assert mortal.fit("--fresh") == 130
     said = capsys.readouterr().out
     assert "interrupted at step 12; the same command without --fresh goes on from there" in said
-    with monkeypatch.context() as patch:  # SLURM starts the same command again
-        patch.setenv("SLURM_RESTART_COUNT", "1")
-        assert mortal.fit("--fresh", "--only", "donor") == 0
+    assert mortal.fit() == 0
     assert "donor, seed 0: resumed" in capsys.readouterr().out
-    assert mortal.weights("donor", number=1) == uninterrupted.weights("donor")
+    assert not mortal.run("heir", number=1).is_symlink()  # though it is finished in the folder before
+    assert_same(mortal, uninterrupted, number=1)
+
+
+def test_a_fresh_start_that_slurm_requeues_goes_on_in_its_own_folder(mortal, monkeypatch, capsys):
+    assert mortal.fit("--only", "donor") == 0
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with monkeypatch.context() as patch:
+        patch.setenv("DIES", "donor 12 batch SIGUSR1")
+        assert mortal.fit("--fresh", "--only", "donor") == 128 + signal.SIGUSR1
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    capsys.readouterr()
+    assert mortal.fit("--fresh", "--only", "donor") == 0
+    assert "donor, seed 0: resumed" in capsys.readouterr().out
+    assert not mortal.run("donor", number=1).is_symlink()
+    monkeypatch.setenv("SLURM_JOB_ID", "8")  # requeued before it came to this command
+    assert mortal.fit("--fresh", "--only", "donor") == 0
+    assert "donor, seed 0: ended at step" in capsys.readouterr().out
+    assert not mortal.run("donor", number=2).is_symlink()
 
 
 def test_a_second_ctrl_c_is_obeyed_at_once(mortal, uninterrupted, monkeypatch, capsys):

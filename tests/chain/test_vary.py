@@ -384,8 +384,7 @@ def test_the_command_line_and_tiny_replace_varied_keys_in_their_place_add_and_ta
 
 
 def test_a_value_of_the_grid_is_laid_over_whatever_else_says_the_key(load):
-    override = ("trainer", "{max_steps: 30, min_epochs: 2}")
-    recipe = load("trainer.max_steps: [1]", override, as_tiny=True, tiny={"trainer.max_steps": 20})
+    recipe = load("trainer.max_steps: [1]", as_tiny=True, tiny={"trainer.max_steps": 20})
     assert set(steps(recipe).values()) == {1}
 
 
@@ -405,6 +404,23 @@ def test_an_override_that_the_grid_overrides_is_a_fault(faults, load, vary, over
     }
     mended = load(vary, override, (f"vary.{key}", "null"), recipe=recipe)
     assert mended.stages["heir"].config["data"]["init_args"]["modulus"] == 3
+
+
+def test_neither_several_axes_nor_a_mapping_hide_an_override_from_the_grid(faults):
+    recipe = CHAIN.replace("BoringData", "BinaryOperationData")
+    grid = {"stages.donor.data.modulus": [5, 7], "stages.plain+heir+grandchild.data.modulus": [7, 11]}
+    everywhere = {
+        "--data.modulus": (
+            "varies here, over 5, 7, 11: give --vary.stages.donor.data.modulus and "
+            '--vary.stages.plain+heir+grandchild.data.modulus "[VALUE]", or null to let it vary no more'
+        )
+    }
+    unpaired = "stages.plain.compare_to"
+    found = faults(grid, ("data.modulus", "3"), recipe=recipe)
+    assert {where: message for where, message in found.items() if where != unpaired} == everywhere
+    assert "--data.init_args.modulus" in faults(
+        "data.modulus: [5, 7]", ("data.init_args", "{modulus: 3}"), recipe=recipe
+    )
 
 
 def test_an_override_that_serves_a_stage_that_does_not_vary_is_none(load):
