@@ -92,12 +92,12 @@ class Report:
     def values(self, stage: str, name: str) -> list[float]:
         """Return a result of every finished run of a stage that has it.
 
-        A step never reached is infinite. Of other results null is left out: a run found nothing to measure.
+        A step never reached is infinite. Of other results what is no number is left out: nothing was there to measure.
         """
         values = [found.value(name) for found in self.finished(stage) if found.has(name)]
         if is_milestone(name):
             values = [math.inf if value is None else value for value in values]
-        return [value for value in values if isinstance(value, int | float)]
+        return [value for value in values if isinstance(value, int | float) and not math.isnan(value)]
 
     def counts(self, stage: str, name: str) -> Counts:
         """Return how often the finished runs of a stage found each category of a result, of those that they name."""

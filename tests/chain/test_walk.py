@@ -127,9 +127,11 @@ def test_a_failure_is_told_in_a_few_lines_and_tried_again_by_the_same_command(la
     assert lab.fit() == 1
     assert "run, seed 0: failed: RuntimeError: out of luck\nsecond line\n" in capsys.readouterr().out
     assert lab.manifest("run")["error"] == "RuntimeError: out of luck\nsecond line"
+    assert (lab.run("run") / "traceback.txt").exists()
     lab.write(FAILING.replace("raise RuntimeError", "print"), "failing.py")
     del sys.modules["failing"]
     assert lab.fit() == 0
+    assert not (lab.run("run") / "traceback.txt").exists()
     assert lab.manifest("run")["status"] == "finished"
     assert lab.manifest("run")["error"] is None
 
