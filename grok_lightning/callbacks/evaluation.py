@@ -3,7 +3,7 @@
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from grok_lightning.callbacks.cadence import Cadence
 
@@ -34,7 +34,7 @@ class Evaluation(Callback):
             return
         self.check(trainer)
         # By default both wait for the end of an epoch, and this one lasts as long as the run.
-        for stop in _early_stops(trainer):
+        for stop in trainer.early_stopping_callbacks:
             stop._check_on_train_epoch_end = False
         for checkpoint in trainer.checkpoint_callbacks:
             if isinstance(checkpoint, ModelCheckpoint):
@@ -53,7 +53,7 @@ class Evaluation(Callback):
                 f"trainer.val_check_interval is {interval} and check_val_every_n_epoch {by_epoch}, but this task is "
                 "evaluated by the callback Evaluation: leave them out and set its every_n_steps"
             )
-        for callback in _early_stops(trainer):
+        for callback in trainer.early_stopping_callbacks:
             if callback.strict and callback.monitor.startswith("train/"):
                 raise ValueError(
                     f"EarlyStopping monitors {callback.monitor}, which the untrained network does not have: "
@@ -93,7 +93,3 @@ class Evaluation(Callback):
 
     def _is_due(self, trainer: Trainer) -> bool:
         return trainer.global_step >= self.next_step or trainer.global_step == trainer.max_steps
-
-
-def _early_stops(trainer: Trainer) -> list[EarlyStopping]:
-    return [callback for callback in trainer.early_stopping_callbacks if isinstance(callback, EarlyStopping)]

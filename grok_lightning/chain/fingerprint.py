@@ -62,8 +62,9 @@ def own_code(config: Config) -> dict[str, str]:
     An operation or a network that was edited makes other runs than before. Callbacks do not count: a run that one of
     them has stopped can go on once it is mended.
     """
-    named = (name for text in _texts(_without(config, ("trainer",))) for name in IMPORT_PATH.findall(text))
-    files = {module: path for name in named for module in _modules(name) for path in _own_file(module)}
+    named = {name for text in _texts(_without(config, ("trainer",))) for name in IMPORT_PATH.findall(text)}
+    modules = {module for name in named for module in _modules(name)}
+    files = {module: path for module in modules for path in _own_file(module)}
     return {module: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for module, path in sorted(files.items())}
 
 

@@ -36,17 +36,18 @@ def enter_recipe_folder(root: Path, recipe: Recipe, runs: Sequence[Run], fresh: 
     Raises:
         ChainError: If the folder cannot be written.
     """
-    home = root / recipe.name
+    home, text = root / recipe.name, dump_recipe(recipe)
+    ours = parse_yaml(text)
     try:
         home.mkdir(parents=True, exist_ok=True)
         before = sorted(home.glob("run_[0-9]*"), key=_number, reverse=True)
         mine = [folder for folder in before if _is_of_this_job(folder)] if fresh else before
-        same = [folder for folder in mine if _is_same(folder, recipe, runs)]
+        same = [folder for folder in mine if _is_same(folder, ours, runs)]
         folder = max(same, key=_values) if same else home / f"run_{max(map(_number, before), default=-1) + 1:03d}"
         folder.mkdir(exist_ok=True)
         if fresh and not same:
             write_atomically(folder / FRESH_FILE, f"{os.environ.get('SLURM_JOB_ID', '')}\n")
-        write_atomically(folder / RECIPE_FILE, dump_recipe(recipe))
+        write_atomically(folder / RECIPE_FILE, text)
         write_atomically(home / LATEST_FILE, f"{folder.name}\n")
     except OSError as error:
         raise unwritable(home, error) from None
@@ -127,7 +128,7 @@ def _values(folder: Path) -> int:
     return sum(len(values) for values in read_config(folder / RECIPE_FILE).get(VARY, {}).values())
 
 
-def _is_same(folder: Path, recipe: Recipe, runs: Sequence[Run]) -> bool:
+def _is_same(folder: Path, ours: Config, runs: Sequence[Run]) -> bool:
     """Say whether a folder holds the stages of this recipe, whatever is displayed of them and how often they run.
 
     Of a key that varies this recipe has all values that are in the folder: its report leaves out none of them.
@@ -137,7 +138,6 @@ def _is_same(folder: Path, recipe: Recipe, runs: Sequence[Run]) -> bool:
         manifests = [(run, read_manifest(folder / run.folder_name)) for run in runs]
     except ChainError:  # not a folder of ours, or no longer
         return False
-    ours = parse_yaml(dump_recipe(recipe))
     if _decisive(written) != _decisive(ours) or not _is_within(written.get(VARY, {}), ours.get(VARY, {})):
         return False
     return all(manifest is None or manifest.fingerprint == run.fingerprint for run, manifest in manifests)

@@ -80,9 +80,8 @@ class Run:
 
     def _identity(self) -> dict[str, Any]:
         transfers = [[d.fingerprint, *d.spec.decisive] for d in self.donors]
-        config, code = decisive(self.typed), own_code(self.typed)
-        versions = {**package_versions(), **code}
-        return {"config": config, "transfers": transfers, "versions": versions}
+        versions = {**package_versions(), **own_code(self.typed)}
+        return {"config": decisive(self.typed), "transfers": transfers, "versions": versions}
 
 
 @dataclass(frozen=True)

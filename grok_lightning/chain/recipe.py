@@ -93,11 +93,11 @@ def load_recipe(path: Path, overrides: Sequence[Override] = (), tiny: bool = Fal
     bodies = _override(bodies, [item for item in overrides if not _varies(item)], faults)
     for key, value in filter(_varies, overrides):
         vary = merge_vary(vary, nest(key.split(".")[1:], value), f"--{VARY}", faults)
-    return _resolve(path, bodies, vary, faults, dict(overrides))
+    return _resolve(path, bodies, vary, faults, overrides)
 
 
 def _resolve(
-    path: Path, bodies: dict[str, Config], vary: Any, faults: list[Fault], overrides: Config | None = None
+    path: Path, bodies: dict[str, Config], vary: Any, faults: list[Fault], overrides: Sequence[Override] = ()
 ) -> Recipe:
     """Return a recipe whose stages are typed, at every point of its grid.
 
@@ -105,7 +105,7 @@ def _resolve(
         RecipeError: If there is a fault.
     """
     axes = read_axes(vary, list(bodies), faults)
-    faults += overridden_axes(overrides or {}, axes, list(bodies))
+    faults += overridden_axes(dict(overrides), axes, list(bodies))
     variants = vary_stages(bodies, axes, faults)
     read = [read_stage(variant.base, variant.body, faults, variant.point) for variant in variants]
     stages = {stage.name: stage for stage in read}

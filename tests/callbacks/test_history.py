@@ -44,6 +44,7 @@ def test_it_is_never_too_long_and_holds_both_ends(steps):
         assert min(count, 33) <= len(history) <= 64
         assert list(history) == sorted(set(history) & set(steps))
         assert (min(history), max(history)) == (steps[0], steps[count - 1])
+        assert history == {step: f"at {step}" for step in history}
 
 
 def test_a_state_is_a_copy_and_all_it_takes_to_go_on():

@@ -154,6 +154,17 @@ def evaluate(progress, step, fn="fit", sanity_checking=False, max_steps=-1):
     progress.on_validation_epoch_end(trainer, SimpleNamespace(measure=lambda part, what: measured(step)))
 
 
+def test_what_is_kept_is_the_accuracy_at_its_step():
+    progress, steps = InContextProgress(), [*range(3, 700, 7)]
+    for step in steps:
+        evaluate(progress, step)
+    assert 33 <= len(progress.history) <= 64
+    assert (min(progress.history), max(progress.history)) == (steps[0], steps[-1])
+    for step, by_shots in progress.history.items():
+        assert by_shots.shape == (4, 64)
+        assert by_shots.sum(1).tolist() == [step % 65] * 4
+
+
 def test_what_is_not_training_is_not_kept():
     progress = InContextProgress()
     evaluate(progress, 0, fn="validate")
